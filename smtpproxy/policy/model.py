@@ -1,0 +1,217 @@
+"""The configured model: policies, proxy actions, TLS profiles and encryption rules as frozen values.
+
+`config/` makes these from files; nothing else reads configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
+
+from smtpproxy.tls.facts import TlsVersion
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Direction(Enum):
+    """Outbound: inside to Internet. Inbound: Internet to own servers. Decides which certificate clients see."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+
+
+class PortKind(Enum):
+    """How a port's connections begin: in clear (25) or with a ClientHello (465)."""
+
+    SMTP = "smtp"
+    SMTPS = "smtps"
+
+
+class TlsSupport(Enum):
+    """Which kinds of port a policy takes."""
+
+    DISABLED = "disabled"
+    ENABLED = "enabled"
+    REQUIRED = "required"
+
+    @property
+    def ports(self) -> frozenset[PortKind]:
+        """The kinds of port: disabled 25, enabled 25 and 465, required 465."""
+        return _PORTS[self]
+
+
+_PORTS = {
+    TlsSupport.DISABLED: frozenset({PortKind.SMTP}),
+    TlsSupport.ENABLED: frozenset({PortKind.SMTP, PortKind.SMTPS}),
+    TlsSupport.REQUIRED: frozenset({PortKind.SMTPS}),
+}
+
+
+class ActionKind(Enum):
+    """Client: for outbound policies. Server: for inbound ones."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Pfs(Enum):
+    """Whether key exchanges with perfect forward secrecy are left out, mixed in or the only ones."""
+
+    NONE = "none"
+    ALLOWED = "allowed"
+    REQUIRED = "required"
+
+
+class CertificateValidation(Enum):
+    """Off: not looked at. Audit: recorded, untrusted leaf for the client. Enforce: refused."""
+
+    OFF = "off"
+    AUDIT = "audit"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsProfile:
+    """Protocol versions, key exchange and certificate validation, shared by many proxy actions."""
+
+    name: str
+    minimum_version: TlsVersion = TlsVersion.TLS1_2
+    pfs: Pfs = Pfs.ALLOWED
+    certificate_validation: CertificateValidation = CertificateValidation.AUDIT
+
+
+class SenderEncryption(Enum):
+    """What an encryption rule asks of the client leg."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class RecipientEncryption(Enum):
+    """What an encryption rule asks of the upstream leg."""
+
+    NONE = "none"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+
+
+class Offer(Enum):
+    """Honest: STARTTLS is offered only while the promise can be kept. Always: whatever upstream does."""
+
+    HONEST = "honest"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionRule:
+    """What mail to any recipient asks of both legs (patterns of recipients come with later rules)."""
+
+    name: str
+    sender: SenderEncryption = SenderEncryption.OPTIONAL
+    recipient: RecipientEncryption = RecipientEncryption.PREFERRED
+    offer: Offer = Offer.HONEST
+
+
+class Failure(Enum):
+    """Whether mail that must not leave is refused for good or for now."""
+
+    REJECT = "reject"
+    TEMPFAIL = "tempfail"
+
+
+@dataclass(frozen=True, slots=True)
+class OnFailure:
+    """The class of the reply for each way in which a demanded upstream TLS can fail."""
+
+    not_offered: Failure = Failure.REJECT
+    handshake: Failure = Failure.TEMPFAIL
+    certificate: Failure = Failure.TEMPFAIL
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Explicit TLS, port 25."""
+
+    profile: TlsProfile
+    rules: tuple[EncryptionRule, ...]
+    enabled: bool = True
+    on_failure: OnFailure = OnFailure()
+
+
+class BareNewline(Enum):
+    """What happens to a bare LF in DATA content: made CRLF with dots stuffed anew, or refused."""
+
+    NORMALIZE = "normalize"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """Limits of a session; times in seconds, sizes in octets.
+
+    ``max_line_length`` is that of a content line, ``None`` for no limit.
+    """
+
+    idle_timeout_s: int = 600
+    max_session_age_s: int = 3600
+    max_sessions: int = 5000
+    max_sessions_per_source: int = 100
+    max_recipients: int = 1000
+    max_address_length: int = 256
+    max_message_size: int = 50_000_000
+    bare_newline: BareNewline = BareNewline.NORMALIZE
+
+
+ESMTP_KEYWORDS = frozenset({"SIZE", "8BITMIME", "PIPELINING", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"})
+"""Extensions that this version handles; of the contract's list the others are not built yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Esmtp:
+    """Whether the extended dialogue is spoken at all, and which extensions may pass."""
+
+    enabled: bool = True
+    allow: frozenset[str] = ESMTP_KEYWORDS
+    log_denied: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAction:
+    """The rules for a policy's traffic; ``implicit_profile`` is the TLS profile of port 465."""
+
+    name: str
+    kind: ActionKind
+    implicit_profile: TlsProfile
+    starttls: StartTls
+    general: General = General()
+    esmtp: Esmtp = field(default_factory=Esmtp)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHost:
+    """Where a policy's sessions are opened anew: a DNS name or IP address and its port for each kind."""
+
+    host: str
+    smtp: int = 25
+    smtps: int = 465
+
+    def port(self, kind: PortKind) -> int:
+        """Return the port that serves connections of ``kind``."""
+        return self.smtp if kind is PortKind.SMTP else self.smtps
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which traffic is proxied, on which kinds of port, with which proxy action."""
+
+    name: str
+    direction: Direction
+    source: tuple[Network, ...]
+    destination: tuple[Network, ...]
+    tls_support: TlsSupport
+    action: ProxyAction
+    upstream: UpstreamHost
+    enabled: bool = True

@@ -1,0 +1,1 @@
+"""What TLS connections are made of, as plain values; never a handshake."""
