@@ -1,0 +1,1 @@
+"""Load, create and mint certificates; the only user of private keys."""
