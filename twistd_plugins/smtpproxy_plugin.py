@@ -1,0 +1,5 @@
+"""What ``twistd`` shows and starts under the name ``smtpproxy``."""
+
+from twisted.application.service import ServiceMaker
+
+service_maker = ServiceMaker("smtpproxy", "smtpproxy.tap", "Transparent SMTP proxy with TLS inspection", "smtpproxy")
