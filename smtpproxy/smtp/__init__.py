@@ -1,0 +1,1 @@
+"""Turns bytes into commands, replies and content, and back; knows the grammar, not the conversation."""

@@ -1,0 +1,116 @@
+"""Cut a client's octets into command lines, where nothing but CRLF ends a line.
+
+Source: RFC 5321 s2.3.8 (lines), s4.1.1.4 (bare CR and LF), s4.5.3.1.4 (length).
+
+A peer that takes a bare LF for the end of a line, behind one that does not, is how commands are smuggled: a bare LF is
+therefore a fault as soon as it is seen, and the reader is finished. The result never depends on how the input was cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from smtpproxy.smtp.limits import DISCARDED_LINE_OCTETS
+
+_CR = 13
+
+
+class LineFault(Enum):
+    """Why a line is no command line. After ``BARE_LF`` and ``HOPELESS`` the reader gives nothing any more."""
+
+    BARE_LF = "bare-lf"
+    BARE_CR = "bare-cr"
+    NUL = "nul"
+    TOO_LONG = "line-too-long"
+    HOPELESS = "line-without-end"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line without its CRLF; ``octets`` is empty where there is a fault, so that nothing of it can be used."""
+
+    octets: bytes
+    fault: LineFault | None = None
+
+
+class LineReader:
+    """Collects octets and hands out lines.
+
+    Args:
+        limit_octets: the longest line, CRLF included; a longer one is dropped without being held.
+        hopeless_octets: the longest line that is worth waiting for its end.
+    """
+
+    __slots__ = ("_buffer", "_discarded", "_finished", "_hopeless_octets", "_limit_octets", "_searched")
+
+    def __init__(self, limit_octets: int, hopeless_octets: int = DISCARDED_LINE_OCTETS) -> None:
+        self._limit_octets = limit_octets
+        self._hopeless_octets = hopeless_octets
+        self._buffer = bytearray()
+        self._searched = 0  # octets of the buffer that hold no LF
+        self._discarded = 0  # octets of the current line that are gone
+        self._finished = False
+
+    @property
+    def buffered(self) -> int:
+        """Octets held."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Add what was received."""
+        if not self._finished:
+            self._buffer += data
+
+    def next_line(self) -> Line | None:
+        """Return the next line, or ``None`` if more octets are needed."""
+        buffer = self._buffer
+        end = buffer.find(b"\n", self._searched)
+        if end < 0:
+            return self._keep_or_discard()
+        total = self._discarded + end + 1
+        if total > self._hopeless_octets:
+            return self._finish(LineFault.HOPELESS)
+        if end == 0 or buffer[end - 1] != _CR:
+            return self._finish(LineFault.BARE_LF)
+        octets = bytes(buffer[: end - 1])
+        del buffer[: end + 1]
+        self._searched = self._discarded = 0
+        return _judge(octets, too_long=total > self._limit_octets)
+
+    def take_rest(self) -> bytes:
+        """Hand over and forget everything held; used where content or TLS begins."""
+        rest = bytes(self._buffer)
+        self._forget()
+        return rest
+
+    def _keep_or_discard(self) -> Line | None:
+        held = len(self._buffer)
+        self._searched = held
+        if self._discarded + held > self._hopeless_octets:
+            return self._finish(LineFault.HOPELESS)
+        if held > self._limit_octets:
+            # The last octet stays: it may be the CR of the CRLF that ends the line.
+            self._discarded += held - 1
+            del self._buffer[:-1]
+            self._searched = 1
+        return None
+
+    def _finish(self, fault: LineFault) -> Line:
+        self._finished = True
+        self._forget()
+        return Line(b"", fault)
+
+    def _forget(self) -> None:
+        self._buffer.clear()
+        self._searched = self._discarded = 0
+
+
+def _judge(octets: bytes, *, too_long: bool) -> Line:
+    if too_long:
+        return Line(b"", LineFault.TOO_LONG)
+    if b"\0" in octets:
+        return Line(b"", LineFault.NUL)
+    if b"\r" in octets:
+        return Line(b"", LineFault.BARE_CR)
+    return Line(octets)
