@@ -1,0 +1,153 @@
+"""The record types that a session reports; `net/` writes them as log lines and as JSON.
+
+Octets of peers stand here as they came (``bytes``) and are escaped where they are written. Message content,
+authentication and keys never stand in a record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.facts import TlsFacts, TlsFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who is connected to whom by which policy; the same in every record of a session.
+
+    Addresses are ``host:port`` texts, IPv6 hosts in brackets; ``destination`` is what the client dialled and
+    ``upstream`` the configured host with the port that serves this kind of connection.
+    """
+
+    session: str
+    policy: str
+    proxy_action: str
+    direction: str
+    port: str
+    client: str
+    destination: str
+    upstream: str
+
+
+class Status(Enum):
+    """What became of a recipient."""
+
+    ACCEPTED = "accepted"  # upstream took the message: its own 250
+    REFUSED = "refused"  # a final 5yz, by upstream or by this proxy
+    DEFERRED = "deferred"  # a 4yz, by upstream or by this proxy
+    ABANDONED = "abandoned"  # the transaction ended without an answer for the message
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientResult:
+    """One recipient of a transaction.
+
+    Args:
+        address: the forward-path's octets.
+        status: what became of it.
+        reply: the reply that decided, ``None`` if abandoned.
+        because: the policy's token if this proxy refused, else ``None``.
+    """
+
+    address: bytes
+    status: Status
+    reply: Reply | None
+    because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRecord:
+    """One mail transaction, from MAIL to its end.
+
+    Args:
+        sender: the reverse-path's octets.
+        recipients: every recipient that was asked for, in order.
+        rules: names of the encryption rules that applied.
+        size_octets: content octets that came in.
+        reply: the reply to the end of data or, without content, the one that ended the transaction.
+        because: the token of what this proxy refused or found, else ``None``.
+        inspected: whether the whole content was read and judged.
+        not_inspected_because: a token if it was not.
+        normalized: whether bare newlines were made CRLF.
+        ambiguous_delivery: whether the final dot left and the client may not have learnt the outcome (RFC 1047).
+        duration_s: from MAIL to the end.
+    """
+
+    origin: Origin
+    number: int
+    helo: bytes
+    sender: bytes
+    recipients: tuple[RecipientResult, ...]
+    rules: tuple[str, ...]
+    client_tls: TlsFacts | None
+    upstream_tls: TlsFacts | None
+    downgraded: bool
+    size_octets: int
+    reply: Reply | None
+    because: str | None
+    inspected: bool
+    not_inspected_because: str | None
+    normalized: bool
+    ambiguous_delivery: bool
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRecord:
+    """A session's last record.
+
+    Args:
+        ended: a token for how it ended.
+        helo: the client's EHLO or HELO name.
+        downgraded: whether upstream TLS was tried, failed, and the session went on in clear.
+        removed: capabilities of upstream that were not shown to the client.
+        faults: tokens of what the peers did wrong, in order of their first occurrence, each with its count.
+    """
+
+    origin: Origin
+    ended: str
+    helo: bytes
+    client_tls: TlsFacts | None
+    upstream_tls: TlsFacts | None
+    downgraded: bool
+    removed: tuple[str, ...]
+    transactions: int
+    faults: tuple[tuple[str, int], ...]
+    client_octets_in: int
+    client_octets_out: int
+    upstream_octets_in: int
+    upstream_octets_out: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TlsRecord:
+    """A leg reached TLS, or failed to; reads like Postfix's line."""
+
+    origin: Origin
+    leg: str
+    outcome: TlsFacts | TlsFailure
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A peer attacked or broke the protocol beyond repair; ``token`` names what was seen, on ``leg``."""
+
+    origin: Origin
+    leg: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """This program failed; ``reference`` is what the log's traceback bears."""
+
+    origin: Origin
+    reference: str
+    error: str
+
+
+Record: TypeAlias = TransactionRecord | SessionRecord | TlsRecord | Incident | Crash

@@ -1,0 +1,112 @@
+"""What a session wants done: the driver in `net/` carries these out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from smtpproxy.audit import Record
+from smtpproxy.policy.certificates import CertificateChoice
+from smtpproxy.policy.model import TlsProfile
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.timers import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open the upstream connection; an earlier one is closed already."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectHello:
+    """Take what the client sends next for a ClientHello; ends in `ClientHelloSeen` or `TlsFailed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptTls:
+    """Be the TLS server of the client leg, with this certificate."""
+
+    profile: TlsProfile
+    certificate: CertificateChoice
+    server_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectTls:
+    """Be the TLS client of the upstream leg; ``server_name`` goes out as SNI, ``None`` for none."""
+
+    profile: TlsProfile
+    server_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Begin the handshake that ``request`` asks for; its kind tells the leg."""
+
+    request: AcceptTls | ConnectTls
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send octets on ``leg``."""
+
+    leg: Leg
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReading:
+    """Stop reading ``leg``."""
+
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReading:
+    """Go on reading ``leg``."""
+
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Have `TimedOut` come in ``seconds`` unless set again before; ``None`` takes the timer away."""
+
+    timer: Timer
+    seconds: float | None
+
+
+class How(Enum):
+    """Flush: what was sent arrives, then the connection ends. Abort: at once, with what is unsent thrown away."""
+
+    FLUSH = "flush"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection of ``leg``; no event of it follows."""
+
+    leg: Leg
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Write a record."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The session is over: both legs are closed and the last record is written."""
+
+
+Action: TypeAlias = (
+    Connect | CollectHello | StartTls | Send | PauseReading | ResumeReading | SetTimer | Close | Audit | End
+)

@@ -1,0 +1,109 @@
+"""What happens to a session: everything that it learns comes as one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.timers import Timer
+from smtpproxy.tls.facts import TlsFacts, TlsFailure
+from smtpproxy.tls.hello import ClientHello
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected:
+    """The session begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHelloSeen:
+    """The client's ClientHello has come whole; its handshake waits for `StartTls`."""
+
+    hello: ClientHello
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Octets came on ``leg``, decrypted if it is on TLS."""
+
+    leg: Leg
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The handshake on ``leg`` is done."""
+
+    leg: Leg
+    facts: TlsFacts
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFailed:
+    """The handshake on ``leg`` failed; its connection is closed and `Closed` does not follow."""
+
+    leg: Leg
+    failure: TlsFailure
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConnected:
+    """The TCP connection to upstream stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailed:
+    """The TCP connection to upstream could not be had; ``reason`` is a token."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBlocked:
+    """More waits to be sent on ``leg`` than it should hold."""
+
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class WriteUnblocked:
+    """``leg`` takes more again."""
+
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The deadline of ``timer`` passed."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The gateway is shutting down: end as soon as no message is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection of ``leg`` has ended; ``how`` is a token (clean, reset, ...)."""
+
+    leg: Leg
+    how: str
+
+
+Event: TypeAlias = (
+    ClientConnected
+    | ClientHelloSeen
+    | Received
+    | Upgraded
+    | TlsFailed
+    | UpstreamConnected
+    | UpstreamFailed
+    | WriteBlocked
+    | WriteUnblocked
+    | TimedOut
+    | Drain
+    | Closed
+)

@@ -1,0 +1,362 @@
+"""The session: what becomes of each event on either leg.
+
+The connection's own affairs stand here: greeting, TLS, time, back-pressure and the end. The conversation is in
+`dialogue`, the message in `mailing`, the way to upstream in `upstream`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from smtpproxy.policy.certificates import CertificateQuestion, decide_certificate
+from smtpproxy.policy.decision import Refuse
+from smtpproxy.session import timers
+from smtpproxy.session.actions import AcceptTls, Action, CollectHello, End, How, PauseReading, ResumeReading, StartTls
+from smtpproxy.session.client import ClientLeg, Hold
+from smtpproxy.session.dialogue import Dialogue
+from smtpproxy.session.events import (
+    ClientConnected,
+    ClientHelloSeen,
+    Closed,
+    Drain,
+    Event,
+    Received,
+    TimedOut,
+    TlsFailed,
+    Upgraded,
+    UpstreamConnected,
+    UpstreamFailed,
+    WriteBlocked,
+    WriteUnblocked,
+)
+from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.journal import Journal
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.states import ClientState, ClientStep
+from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.session.timers import Timer
+from smtpproxy.session.upstream import UpstreamLeg
+from smtpproxy.smtp import catalogue
+from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.facts import TlsFacts, TlsFailure
+from smtpproxy.tls.hello import ClientHello
+
+
+class Session:
+    """One client connection and the upstream connection that is opened anew for it.
+
+    Args:
+        terms: what its policy says.
+        circumstances: its own facts.
+    """
+
+    __slots__ = (
+        "_circumstances", "_client", "_dialogue", "_ending", "_exchange", "_general", "_greeting", "_hello",
+        "_journal", "_outbox", "_terms", "_upstream",
+    )  # fmt: skip
+
+    def __init__(self, terms: Terms, circumstances: Circumstances) -> None:
+        self._terms = terms
+        self._circumstances = circumstances
+        self._general = terms.policy.action.general
+        self._outbox = Outbox()
+        self._client = ClientLeg(self._outbox)
+        self._journal = Journal(terms, circumstances, self._outbox)
+        self._upstream = UpstreamLeg(self, terms, self._journal, self._outbox)
+        self._journal.follow(self._client, self._upstream)
+        self._exchange = Exchange(terms, self, self._client, self._upstream, self._journal)
+        self._dialogue = Dialogue(self._exchange)
+        self._hello: ClientHello | None = None
+        self._greeting: Reply | None = None
+        self._ending: tuple[Reply, str] | None = None
+
+    def receive(self, event: Event) -> list[Action]:
+        """Take what happened; return what is to be done, in order. Nothing else changes a session."""
+        if self._client.state is not ClientState.CLOSED:
+            self._handle(event)
+        return self._outbox.take()
+
+    def _handle(self, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an event, proved whole by assert_never
+        match event:
+            case Received(leg, data):
+                self._received(leg, data)
+            case ClientConnected():
+                self._client_connected()
+            case ClientHelloSeen(hello):
+                self._hello_seen(hello)
+            case UpstreamConnected():
+                self._upstream.connected()
+            case UpstreamFailed(reason):
+                self._upstream.unreachable(reason)
+            case Upgraded(leg, facts):
+                self._upgraded(leg, facts)
+            case TlsFailed(leg, failure):
+                self._tls_failed(leg, failure)
+            case WriteBlocked(leg):
+                self._write_blocked(leg)
+            case WriteUnblocked(leg):
+                self._write_unblocked(leg)
+            case TimedOut(timer):
+                self._timed_out(timer)
+            case Drain():
+                self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
+            case Closed(leg, how):
+                self._closed(leg, how)
+            case _:
+                assert_never(event)
+
+    # The beginning
+
+    def _client_connected(self) -> None:
+        self._outbox.set_timer(Timer.AGE, self._general.max_session_age_s)
+        if self._terms.implicit:
+            self._collect_hello()
+        else:
+            self._upstream.dial()
+
+    def _collect_hello(self) -> None:
+        if self._client.state is ClientState.CONNECTED:
+            self._client.step(ClientStep.COLLECT)
+        self._outbox.put(CollectHello())
+        self._outbox.set_timer(Timer.CLIENT, timers.HELLO_S)
+
+    def _hello_seen(self, hello: ClientHello) -> None:
+        self._hello = hello
+        self._client.step(ClientStep.HELLO_SEEN)
+        if self._upstream.is_untouched:
+            self._outbox.set_timer(Timer.CLIENT, None)
+            self._upstream.dial(hello.server_name)
+        else:
+            self._accept_tls(hello)
+
+    def _accept_tls(self, hello: ClientHello) -> None:
+        question = CertificateQuestion(
+            server_name=hello.server_name,
+            ecdsa=hello.has_ecdsa,
+            upstream=self._upstream.facts,
+            fallback_name=self._terms.fallback_name,
+        )
+        choice = decide_certificate(self._terms.policy.direction, question)
+        self._client.step(ClientStep.ACCEPT_TLS)
+        self._outbox.put(StartTls(AcceptTls(self._terms.profile, choice, hello.server_name)))
+        self._outbox.set_timer(Timer.CLIENT, timers.HANDSHAKE_S)
+
+    def _greet(self, greeting: Reply) -> None:
+        if self._client.state is ClientState.CONNECTED:
+            self._client.step(ClientStep.GREET)
+        self._client.reply(greeting)
+        self.rest()
+
+    # Octets
+
+    def _received(self, leg: Leg, data: bytes) -> None:
+        if leg is Leg.UPSTREAM:
+            self._upstream.received(data)
+        else:
+            self._client.octets_in += len(data)
+            self._client_spoke(data)
+        self._pump()
+
+    def _client_spoke(self, data: bytes) -> None:
+        if self._client.state is ClientState.CONNECTED:
+            self._exchange.attack(catalogue.EARLY_TALK, "early-talk")
+        else:
+            self._dialogue.received(data)
+
+    def _pump(self) -> None:
+        if self._client.in_dialogue:
+            self._dialogue.pump()
+
+    # TLS
+
+    def _upgraded(self, leg: Leg, facts: TlsFacts) -> None:
+        if leg is Leg.UPSTREAM:
+            self._upstream.secured(facts)
+        else:
+            self._client_secured(facts)
+        self._pump()
+
+    def _client_secured(self, facts: TlsFacts) -> None:
+        self._client.facts = facts
+        self._client.step(ClientStep.SECURED)
+        self._journal.tls(Leg.CLIENT, facts)
+        if self._ending is not None:
+            self.finish(*self._ending)
+        elif self._greeting is not None:
+            self._greet(self._greeting)
+            self._greeting = None
+        else:
+            self.rest()
+
+    def _tls_failed(self, leg: Leg, failure: TlsFailure) -> None:
+        if leg is Leg.UPSTREAM:
+            self._upstream.tls_failed(failure)
+            self._pump()
+        else:
+            self._journal.tls(Leg.CLIENT, failure)
+            self._end(f"client-tls-{failure.reason.value}")
+
+    # What upstream came to
+
+    def upstream_greeted(self, reply: Reply) -> None:
+        """Greet the client with upstream's greeting, on implicit TLS behind its handshake."""
+        if self._client.state is ClientState.HELD and self._hello is not None:
+            self._greeting = reply
+            self._accept_tls(self._hello)
+        else:
+            self._greet(reply)
+
+    def upstream_identified(self) -> None:
+        """Answer the client's EHLO."""
+        self._dialogue.identified()
+
+    def upstream_hello_refused(self, reply: Reply) -> None:
+        """Answer the client's EHLO with upstream's refusal."""
+        self._dialogue.hello_refused(reply)
+
+    def upstream_replied(self, reply: Reply) -> None:
+        """Pass on a reply."""
+        self._dialogue.replied(reply)
+
+    def upstream_spoke_early(self, reply: Reply) -> None:
+        """Let upstream's refusal stand; the client hears it at its end of data."""
+        self._dialogue.mailing.refuse_content(Refuse(reply, "upstream-refused-early"))
+
+    def upstream_ended(self, farewell: Reply, token: str) -> None:
+        """End the session, as soon as the client can be told."""
+        state = self._client.state
+        if state is ClientState.HELD and self._hello is not None:
+            self._ending = (farewell, token)
+            self._accept_tls(self._hello)
+        elif state in _MUTE:
+            self._ending = (farewell, token)
+        elif state is ClientState.CONTENT:
+            self._dialogue.mailing.refuse_content(Refuse(_AT_END_OF_DATA.get(farewell, farewell), token))
+        else:
+            self.finish(farewell, token)
+
+    # Back-pressure
+
+    def _write_blocked(self, leg: Leg) -> None:
+        if leg is Leg.UPSTREAM:
+            self._client.hold(Hold.UPSTREAM_BLOCKED)
+            self._outbox.set_timer(Timer.UPSTREAM_WRITE, timers.WRITE_S)
+        else:
+            self._client.hold(Hold.CLIENT_BLOCKED)
+            self._outbox.put(PauseReading(Leg.UPSTREAM))
+            self._outbox.set_timer(Timer.CLIENT_WRITE, timers.WRITE_S)
+
+    def _write_unblocked(self, leg: Leg) -> None:
+        if leg is Leg.UPSTREAM:
+            self._client.release(Hold.UPSTREAM_BLOCKED)
+            self._outbox.set_timer(Timer.UPSTREAM_WRITE, None)
+        else:
+            self._client.release(Hold.CLIENT_BLOCKED)
+            self._outbox.put(ResumeReading(Leg.UPSTREAM))
+            self._outbox.set_timer(Timer.CLIENT_WRITE, None)
+        self._pump()
+
+    # Time
+
+    def _timed_out(self, timer: Timer) -> None:
+        match timer:
+            case Timer.AGE:
+                self._aged()
+            case Timer.CLIENT:
+                self._client_timed_out()
+            case Timer.UPSTREAM:
+                self._upstream.timed_out()
+                self._pump()
+            case Timer.CLIENT_WRITE:
+                self._end("client-does-not-read")
+            case Timer.UPSTREAM_WRITE:
+                self._upstream.give_up("upstream-does-not-read")
+            case _:
+                assert_never(timer)
+
+    def _aged(self) -> None:
+        if self._ending is None:
+            self._outbox.set_timer(Timer.AGE, timers.GRACE_S)
+            self._end_soon(catalogue.TOO_OLD, "session-too-old")
+        else:
+            self._end("session-too-old")
+
+    def _client_timed_out(self) -> None:
+        state = self._client.state
+        if state is ClientState.CONTENT:
+            self._judge_rate()
+        elif state in _MUTE:
+            self._end("client-handshake-timed-out")
+        elif self._client.in_dialogue and self._exchange.awaiting is None:
+            self.finish(catalogue.IDLE, "client-idle")
+
+    def _judge_rate(self) -> None:
+        if self._dialogue.mailing.is_progressing() or self._client.is_held:
+            self._outbox.set_timer(Timer.CLIENT, timers.RATE_WINDOW_S)
+        else:
+            self.finish(catalogue.IDLE, "client-too-slow")
+
+    # The end
+
+    def rest(self) -> None:
+        """It is the client's move: wait for it, unless the session is to end now."""
+        state = self._client.state
+        if state is ClientState.PEEKING:
+            self._collect_hello()
+        elif state is ClientState.CONTENT:
+            self._outbox.set_timer(Timer.CLIENT, timers.RATE_WINDOW_S)
+        elif self._ending is not None:
+            self.finish(*self._ending)
+        else:
+            self._outbox.set_timer(Timer.CLIENT, self._general.idle_timeout_s)
+
+    def finish(self, farewell: Reply | None, token: str) -> None:
+        """Tell the client ``farewell``, close both legs and report the session as ended by ``token``."""
+        if farewell is not None and self._client.state not in _DEAF:
+            self._client.reply(farewell)
+        self._close(How.FLUSH, token)
+
+    def _end(self, token: str) -> None:
+        """End the session without a word."""
+        self._close(How.ABORT, token)
+
+    def _end_soon(self, farewell: Reply, token: str) -> None:
+        """End the session when no message is under way."""
+        state = self._client.state
+        if state in _MUTE or state in _UNDER_WAY or self._exchange.awaiting is not None:
+            self._ending = self._ending or (farewell, token)
+        else:
+            self.finish(farewell, token)
+
+    def _closed(self, leg: Leg, how: str) -> None:
+        if leg is Leg.UPSTREAM:
+            self._upstream.closed(how)
+            self._pump()
+        else:
+            self._close(How.ABORT, f"client-{how}", client_gone=True)
+
+    def _close(self, how: How, token: str, *, client_gone: bool = False) -> None:
+        if self._client.state is ClientState.CLOSED:
+            return
+        self._dialogue.mailing.end()
+        self._journal.session_ended(token)
+        self._client.step(ClientStep.CLOSE)
+        if not client_gone:
+            self._outbox.close(Leg.CLIENT, how)
+        self._upstream.close(How.ABORT if self._upstream.is_in_content else How.FLUSH)
+        self._outbox.put(End())
+
+
+_MUTE: Final = frozenset({ClientState.PEEKING, ClientState.HELD, ClientState.SECURING})
+"""The client is in the middle of a handshake: it can be told nothing yet."""
+
+_DEAF: Final = _MUTE | {ClientState.CONTENT}
+"""A reply would be taken for something else: TLS, or the answer to an end of data that is still to come."""
+
+_UNDER_WAY: Final = frozenset({ClientState.CONTENT, ClientState.FINISHED})
+
+_AT_END_OF_DATA: Final = {
+    catalogue.UPSTREAM_GONE: catalogue.UPSTREAM_LOST,
+    catalogue.UPSTREAM_BROKE_CLOSING: catalogue.UPSTREAM_BROKE,
+}

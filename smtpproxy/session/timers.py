@@ -1,0 +1,29 @@
+"""What a session waits for, each wait with its bound.
+
+Source: RFC 5321 s4.5.3.2 (timeouts); s4.5.3.2.7 asks a server to wait at least 5 minutes for a command.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Timer(Enum):
+    """One wait; setting a timer again moves its deadline."""
+
+    AGE = "age"  # of the whole session
+    CLIENT = "client"  # its next whole command, hello, handshake or block of content
+    UPSTREAM = "upstream"  # its connection, handshake or next reply
+    CLIENT_WRITE = "client-write"  # the client takes what was sent to it
+    UPSTREAM_WRITE = "upstream-write"  # upstream takes what was sent to it
+
+
+HELLO_S = 10  # a ClientHello is one or two packets
+HANDSHAKE_S = 30  # Postfix: smtpd_starttls_timeout 300 s; two round trips need no minutes
+CONNECT_S = 30  # Postfix: smtp_connect_timeout 30 s
+QUIT_S = 10  # nobody loses by our not waiting for a 221
+WRITE_S = 180  # RFC 5321 s4.5.3.2.5: 3 minutes for each block of data
+RATE_WINDOW_S = 60  # how often a content's progress is looked at
+RATE_OCTETS = 6_000  # a window's least progress: 100 octets a second, a tenth of what a 9600 baud line carries
+FINAL_S = 585  # RFC 5321 s4.5.3.2.6: the client waits 600 s for the reply to its dot; ours must come before
+GRACE_S = 600  # a session over its age may end the message that it is at

@@ -1,0 +1,89 @@
+"""One mail transaction, which exists from MAIL to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from smtpproxy.audit import RecipientResult, Status
+from smtpproxy.policy.decision import Refuse
+from smtpproxy.smtp.commands import Mail, Rcpt
+from smtpproxy.smtp.replies import Reply
+
+
+@dataclass(slots=True)
+class Recipient:
+    """A recipient that was asked for, and the reply to its RCPT."""
+
+    address: bytes
+    reply: Reply
+    because: str | None = None
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What belongs to one message.
+
+    Attributes:
+        mail: the command that began it.
+        started_s: when, in the session's clock.
+        recipients: all that were asked for, in order.
+        accepted: how many of them stand.
+        reply: the reply that decided about the message: to MAIL, to DATA or to the end of data.
+        because: the token of what this proxy refused, ``None`` if it refused nothing.
+        size_octets: content octets that came in.
+        whole: whether the whole content was read.
+        normalized: whether bare newlines were made CRLF.
+        dot_sent: whether the dot left, so that the message may exist without the client knowing (RFC 1047).
+        answered: whether upstream's verdict came and was passed on.
+    """
+
+    mail: Mail
+    started_s: float
+    recipients: list[Recipient] = field(default_factory=list)
+    accepted: int = 0
+    reply: Reply | None = None
+    because: str | None = None
+    size_octets: int = 0
+    whole: bool = False
+    normalized: bool = False
+    dot_sent: bool = False
+    answered: bool = False
+
+    def asked(self, rcpt: Rcpt, reply: Reply, because: str | None = None) -> None:
+        """Keep the answer to an RCPT."""
+        self.recipients.append(Recipient(rcpt.path.octets, reply, because))
+        self.accepted += reply.is_positive
+
+    def refused(self, refusal: Refuse) -> None:
+        """Keep why this proxy refused the message."""
+        self.reply, self.because = refusal.reply, refusal.because
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the dot left and upstream's verdict did not reach the client."""
+        return self.dot_sent and not self.answered
+
+    @property
+    def not_inspected_because(self) -> str | None:
+        """Why the whole content was not read, ``None`` if it was."""
+        if self.whole:
+            return None
+        return "no-content" if not self.size_octets else "content-incomplete"
+
+    def results(self) -> tuple[RecipientResult, ...]:
+        """Return what became of each recipient."""
+        return tuple(self._result(each) for each in self.recipients)
+
+    def _result(self, recipient: Recipient) -> RecipientResult:
+        reply = self.reply if recipient.reply.is_positive else recipient.reply
+        because = self.because if recipient.reply.is_positive else recipient.because
+        return RecipientResult(recipient.address, status_of(reply), reply, because)
+
+
+def status_of(reply: Reply | None) -> Status:
+    """Return what a final reply means for a recipient."""
+    if reply is None:
+        return Status.ABANDONED
+    if reply.is_positive:
+        return Status.ACCEPTED
+    return Status.DEFERRED if reply.is_transient else Status.REFUSED

@@ -1,0 +1,396 @@
+"""The upstream leg: dial, greeting, EHLO, STARTTLS, EHLO again, then one reply for each command.
+
+Source: RFC 5321 s3.1, s3.2, s4.1.1.1 (HELO where EHLO is refused); RFC 3207 s4 (STARTTLS).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+from smtpproxy.errors import ProtocolError
+from smtpproxy.policy.encryption import Plan, Reached
+from smtpproxy.session import timers
+from smtpproxy.session.actions import Connect, ConnectTls, How, StartTls
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
+from smtpproxy.session.terms import Terms
+from smtpproxy.session.timers import Timer
+from smtpproxy.smtp import catalogue, commands, limits
+from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
+from smtpproxy.smtp.commands import Ehlo, Helo, Verb
+from smtpproxy.smtp.replies import Reply, ReplyReader
+from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason
+from smtpproxy.tls.names import matches
+
+_CLOSING: Final = 421
+_GO_AHEAD: Final = 220
+
+_PATIENCE_S: Final = {
+    Verb.MAIL: limits.MAIL_TIMEOUT_S,
+    Verb.RCPT: limits.RCPT_TIMEOUT_S,
+    Verb.DATA: limits.DATA_INITIATION_TIMEOUT_S,
+    Verb.QUIT: timers.QUIT_S,
+}
+
+
+class Reporter(Protocol):
+    """Who takes reports."""
+
+    def tls(self, leg: Leg, outcome: TlsFacts | TlsFailure) -> None:
+        """Report what a handshake came to."""
+
+    def incident(self, leg: Leg, token: str) -> None:
+        """Report a break of the protocol that ends the session."""
+
+
+class UpstreamOwner(Protocol):
+    """Who is told what the upstream leg came to."""
+
+    def upstream_greeted(self, reply: Reply) -> None:
+        """Upstream's first greeting."""
+
+    def upstream_identified(self) -> None:
+        """EHLO was accepted and STARTTLS, if it was due, is settled one way or the other."""
+
+    def upstream_hello_refused(self, reply: Reply) -> None:
+        """EHLO and HELO were refused."""
+
+    def upstream_replied(self, reply: Reply) -> None:
+        """The reply to the command under way, or to the end of data."""
+
+    def upstream_spoke_early(self, reply: Reply) -> None:
+        """A reply while content was still on its way; the leg is closed."""
+
+    def upstream_ended(self, farewell: Reply, token: str) -> None:
+        """The leg is closed and the session cannot go on; ``farewell`` is for the client."""
+
+
+class UpstreamLeg:
+    """One session's connection to upstream, and its second one in clear where TLS broke.
+
+    Attributes:
+        state: where the leg is.
+        facts: of its TLS, ``None`` in clear.
+        failure: why TLS did not come about, ``None`` unless it was tried.
+        capabilities: of the last EHLO reply.
+    """
+
+    __slots__ = (
+        "_expected", "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_terms",
+        "capabilities", "facts", "failure", "octets_in", "state",
+    )  # fmt: skip
+
+    def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
+        self.state = UpstreamState.IDLE
+        self.facts: TlsFacts | None = None
+        self.failure: TlsFailure | None = None
+        self.capabilities = Capabilities(b"", ())
+        self.octets_in = 0
+        self._owner = owner
+        self._terms = terms
+        self._reporter = reporter
+        self._outbox = outbox
+        self._reader = ReplyReader()
+        self._expected: deque[Verb] = deque()
+        self._name = b""
+        self._extended = True
+        self._server_name = terms.upstream_name
+
+    # What it came to
+
+    @property
+    def reached(self) -> Reached:
+        """What mail is judged against."""
+        if self.facts is not None:
+            return Reached.ENCRYPTED
+        if self.state is UpstreamState.REFUSED:
+            return Reached.CERTIFICATE_REFUSED
+        if self.failure is not None:
+            return Reached.HANDSHAKE_FAILED
+        return Reached.CLEAR if self._terms.plan is Plan.NEVER else Reached.NOT_OFFERED
+
+    @property
+    def downgraded(self) -> bool:
+        """Whether TLS was tried and the session went on in clear."""
+        return self.failure is not None and self.facts is None and not self.failure.certificate
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, or one is being made."""
+        return self.state not in _GONE
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it has not been dialled yet."""
+        return self.state is UpstreamState.IDLE
+
+    @property
+    def is_in_content(self) -> bool:
+        """Whether content is on its way or its verdict is out: what is unsent must not complete a message."""
+        return self.state in (UpstreamState.CONTENT, UpstreamState.FINAL)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no reply is due."""
+        return self.state is UpstreamState.READY and not self._expected
+
+    # What the session asks of it
+
+    def dial(self, server_name: str | None = None) -> None:
+        """Open the connection; ``server_name`` is the client's SNI, passed on where the policy names no host."""
+        self._server_name = self._terms.upstream_name or server_name
+        self._step(UpstreamStep.DIAL)
+        self._connect()
+
+    def identify(self, name: bytes, *, extended: bool) -> None:
+        """Say EHLO (HELO if not ``extended``) with the client's own ``name``, and STARTTLS if that is due."""
+        self._name, self._extended = name, extended
+        self._hello()
+
+    def command(self, verb: Verb, wire: bytes) -> None:
+        """Send a command and expect one reply."""
+        self._expected.append(verb)
+        self._outbox.send(Leg.UPSTREAM, wire)
+        self._outbox.set_timer(Timer.UPSTREAM, _PATIENCE_S.get(verb, limits.SERVER_TIMEOUT_S))
+
+    def content(self, octets: bytes) -> None:
+        """Send octets of content."""
+        self._outbox.send(Leg.UPSTREAM, octets)
+
+    def end_content(self, octets: bytes) -> None:
+        """Send the last octets of content and the dot; what follows decides about the message."""
+        self._step(UpstreamStep.DOT)
+        self._outbox.send(Leg.UPSTREAM, octets + b".\r\n")
+        self._outbox.set_timer(Timer.UPSTREAM, timers.FINAL_S)
+
+    def close(self, how: How) -> None:
+        """End the connection; with ``ABORT`` nothing that waits to be sent goes out."""
+        if self.is_open:
+            self._outbox.close(Leg.UPSTREAM, how)
+        if self.state is not UpstreamState.CLOSED:
+            self._step(UpstreamStep.CLOSE)
+
+    # What happens to it
+
+    def connected(self) -> None:
+        """TCP stands: begin implicit TLS or wait for the greeting."""
+        if self._terms.implicit:
+            self._step(UpstreamStep.SECURE)
+            self._start_tls()
+        else:
+            self._step(UpstreamStep.CONNECTED)
+            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
+
+    def unreachable(self, reason: str) -> None:
+        """TCP could not be had."""
+        self._end(catalogue.UPSTREAM_UNREACHABLE, f"upstream-{reason}")
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake is done: judge the name, then go on where TLS was begun."""
+        if self._bears_wrong_name(facts):
+            self._outbox.close(Leg.UPSTREAM, How.ABORT)
+            self.tls_failed(TlsFailure(TlsReason.CERTIFICATE_HOST_MISMATCH, certificate=True))
+            return
+        implicit = self.state is UpstreamState.OPENING
+        self._step(UpstreamStep.SECURED)
+        self.facts = facts
+        self._reporter.tls(Leg.UPSTREAM, facts)
+        if implicit:
+            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
+        else:
+            self._send_hello()
+
+    def tls_failed(self, failure: TlsFailure) -> None:
+        """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
+        self.failure, self.facts = failure, None
+        self._reporter.tls(Leg.UPSTREAM, failure)
+        if self.state is UpstreamState.OPENING:
+            self._end(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
+        elif failure.certificate:
+            self._step(UpstreamStep.REFUSE_CERTIFICATE)
+            self._owner.upstream_identified()
+        else:
+            self._fall_back()
+
+    def received(self, data: bytes) -> None:
+        """Read the replies in ``data``."""
+        self.octets_in += len(data)
+        self._reader.feed(data)
+        try:
+            while self.is_open and (reply := self._reader.next_reply()) is not None:
+                _ON_REPLY.get(self.state, UpstreamLeg._unsolicited)(self, reply)
+        except ProtocolError as error:
+            self._broke(catalogue.UPSTREAM_BROKE_CLOSING, error.reason)
+
+    def closed(self, how: str) -> None:
+        """Upstream ended the connection."""
+        if self.state is UpstreamState.HELLO_AGAIN:  # TLS 1.3 tells a refusal only after our side is done
+            self.tls_failed(TlsFailure(TlsReason.CONNECTION_CLOSED, how))
+        elif self.is_open:
+            self._step(UpstreamStep.CLOSE)
+            self._owner.upstream_ended(catalogue.UPSTREAM_GONE, f"upstream-closed-{how}")
+
+    def timed_out(self) -> None:
+        """What was waited for has not come."""
+        if self.state in _HANDSHAKING:
+            self._outbox.close(Leg.UPSTREAM, How.ABORT)
+            self.tls_failed(TlsFailure(TlsReason.TIMED_OUT))
+        elif self.is_open and not self.is_silent and self.state is not UpstreamState.CONTENT:
+            self._end(_LATE.get(self.state, catalogue.UPSTREAM_GONE), "upstream-timed-out")
+
+    def give_up(self, token: str) -> None:
+        """Upstream is of no use any more."""
+        self._end(catalogue.UPSTREAM_GONE, token)
+
+    # Replies, by state
+
+    def _greeting(self, reply: Reply) -> None:
+        if not reply.is_positive:
+            self._end(reply, "upstream-refused-session")
+            return
+        self._step(UpstreamStep.GREETED)
+        if self._name:  # a second connection: the client has been greeted
+            self._hello()
+        else:
+            self._owner.upstream_greeted(reply)
+
+    def _hello_reply(self, reply: Reply) -> None:
+        if reply.code == _CLOSING:
+            self._end(reply, "upstream-closing")
+        elif reply.is_positive:
+            self._learn(reply)
+        elif reply.is_permanent and self._extended:
+            self._extended = False
+            self._step(UpstreamStep.HELLO_REFUSED)
+            self._hello()
+        else:
+            self._expect_error(reply)
+            self._step(UpstreamStep.HELLO_REFUSED)
+            self._owner.upstream_hello_refused(reply)
+
+    def _learn(self, reply: Reply) -> None:
+        self.capabilities = parse_capabilities(reply) if self._extended else Capabilities(reply.lines[0], ())
+        if self._wants_tls():
+            self._step(UpstreamStep.STARTTLS)
+            self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
+            self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+        else:
+            self._step(UpstreamStep.IDENTIFIED)
+            self._owner.upstream_identified()
+
+    def _starttls_reply(self, reply: Reply) -> None:
+        if reply.code == _CLOSING:
+            self._end(reply, "upstream-closing")
+        elif reply.code == _GO_AHEAD:
+            self._go_ahead()
+        else:
+            self._expect_error(reply)
+            self.failure = None if reply.is_permanent else TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
+            self._step(UpstreamStep.STARTTLS_REFUSED)
+            self._owner.upstream_identified()
+
+    def _go_ahead(self) -> None:
+        if self._reader.buffered:
+            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, "octets-behind-upstream-starttls")
+            return
+        self._step(UpstreamStep.GO_AHEAD)
+        self._start_tls()
+
+    def _command_reply(self, reply: Reply) -> None:
+        if not self._expected:
+            self._unsolicited(reply)
+            return
+        verb = self._expected.popleft()
+        if verb is Verb.DATA and reply.is_intermediate:
+            self._step(UpstreamStep.CONTENT)
+        elif reply.is_intermediate or (verb is Verb.DATA and reply.is_positive):
+            raise ProtocolError("unexpected-reply-code")
+        self._owner.upstream_replied(reply)
+
+    def _early_reply(self, reply: Reply) -> None:
+        if reply.is_positive or reply.is_intermediate:
+            raise ProtocolError("reply-before-end-of-data")
+        self.close(How.ABORT)
+        self._owner.upstream_spoke_early(reply)
+
+    def _final_reply(self, reply: Reply) -> None:
+        if reply.is_intermediate:
+            raise ProtocolError("unexpected-reply-code")
+        self._step(UpstreamStep.ANSWERED)
+        self._owner.upstream_replied(reply)
+
+    def _unsolicited(self, reply: Reply) -> None:
+        if reply.code != _CLOSING:
+            raise ProtocolError("unsolicited-reply")
+        self._end(reply, "upstream-closing")
+
+    # Steps in common
+
+    def _step(self, step: UpstreamStep) -> None:
+        self.state = step_upstream(self.state, step)
+
+    def _connect(self) -> None:
+        upstream = self._terms.policy.upstream
+        self._outbox.put(Connect(upstream.host, upstream.port(self._terms.kind)))
+        self._outbox.set_timer(Timer.UPSTREAM, timers.CONNECT_S)
+
+    def _hello(self) -> None:
+        self._step(UpstreamStep.HELLO)
+        self._send_hello()
+
+    def _send_hello(self) -> None:
+        command = Ehlo(self._name) if self._extended else Helo(self._name)
+        self._outbox.send(Leg.UPSTREAM, command.to_wire())
+        self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+
+    def _start_tls(self) -> None:
+        self._outbox.put(StartTls(ConnectTls(self._terms.profile, self._server_name)))
+        self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
+
+    def _wants_tls(self) -> bool:
+        if self._terms.plan is Plan.NEVER or self.facts is not None or self.failure is not None:
+            return False
+        return self.capabilities.offers("STARTTLS")
+
+    def _bears_wrong_name(self, facts: TlsFacts) -> bool:
+        name = self._terms.upstream_name
+        if name is None or not self._terms.enforces:
+            return False
+        return facts.peer is None or not matches(name, facts.peer)
+
+    def _fall_back(self) -> None:
+        """A handshake that failed took its connection with it: once more, in clear."""
+        self._step(UpstreamStep.FALL_BACK)
+        self._reader = ReplyReader()
+        self._connect()
+
+    def _expect_error(self, reply: Reply) -> None:
+        if reply.is_positive or reply.is_intermediate:
+            raise ProtocolError("unexpected-reply-code")
+
+    def _broke(self, farewell: Reply, token: str) -> None:
+        self._reporter.incident(Leg.UPSTREAM, token)
+        self._end(farewell, token)
+
+    def _end(self, farewell: Reply, token: str) -> None:
+        self.close(How.ABORT)
+        self._owner.upstream_ended(farewell, token)
+
+
+_GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
+_HANDSHAKING: Final = frozenset({UpstreamState.OPENING, UpstreamState.SECURING})
+_LATE: Final = {
+    UpstreamState.DIALLING: catalogue.UPSTREAM_UNREACHABLE,
+    UpstreamState.GREETING: catalogue.UPSTREAM_UNREACHABLE,
+}
+_ON_REPLY: Final = {
+    UpstreamState.GREETING: UpstreamLeg._greeting,  # noqa: SLF001 - the table belongs to the class
+    UpstreamState.HELLO: UpstreamLeg._hello_reply,  # noqa: SLF001
+    UpstreamState.HELLO_AGAIN: UpstreamLeg._hello_reply,  # noqa: SLF001
+    UpstreamState.STARTTLS: UpstreamLeg._starttls_reply,  # noqa: SLF001
+    UpstreamState.READY: UpstreamLeg._command_reply,  # noqa: SLF001
+    UpstreamState.CONTENT: UpstreamLeg._early_reply,  # noqa: SLF001
+    UpstreamState.FINAL: UpstreamLeg._final_reply,  # noqa: SLF001
+}
