@@ -1,0 +1,40 @@
+"""The standard library's SMTP client in the three ways that a client can come."""
+
+from __future__ import annotations
+
+import smtplib
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from tests.integration.lab.ports import HOST
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tests.integration.lab.gateway import Gateway
+
+Mode: TypeAlias = Literal["clear", "starttls", "smtps"]
+MODES: tuple[Mode, ...] = ("clear", "starttls", "smtps")
+_TIMEOUT_S = 30.0
+
+
+def connect(gateway: Gateway, mode: Mode, context: ssl.SSLContext) -> smtplib.SMTP:
+    """Return a client that has said EHLO, inside TLS where ``mode`` says so."""
+    if mode == "smtps":
+        client: smtplib.SMTP = smtplib.SMTP_SSL(
+            HOST, gateway.smtps_port, "client.test", timeout=_TIMEOUT_S, context=context
+        )
+    else:
+        client = smtplib.SMTP(HOST, gateway.smtp_port, "client.test", timeout=_TIMEOUT_S)
+    if mode == "starttls":
+        client.starttls(context=context)
+    client.ehlo()
+    return client
+
+
+def send_stuffed(client: smtplib.SMTP, stuffed: bytes, recipient: str = "b@upstream.test") -> tuple[int, bytes]:
+    """Send content exactly as it stands (smtplib's own ``data`` rewrites newlines); return the reply to its end."""
+    assert client.mail("a@client.test")[0] == 250
+    assert client.rcpt(recipient)[0] == 250
+    assert client.docmd("DATA")[0] == 354
+    client.send(stuffed + b".\r\n")
+    return client.getreply()

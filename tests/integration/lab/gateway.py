@@ -1,0 +1,186 @@
+"""The proxy as a user runs it: ``twistd smtpproxy`` with configuration files in a home of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trustme
+import yaml
+
+from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "gateway.test"
+PROGRAMS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a test wants of the gateway; everything else is the shipped default.
+
+    Args:
+        direction: of the one policy.
+        tls_support: of the one policy.
+        source: its networks.
+        rules: the encryption rules.
+        general: keys of the proxy action's ``general``.
+        profile: keys of the TLS profile.
+        server_names: one Proxy Server certificate for each.
+    """
+
+    direction: str = "outbound"
+    tls_support: str = "enabled"
+    source: tuple[str, ...] = ("127.0.0.0/8",)
+    rules: tuple[Mapping[str, str], ...] = ({"name": "default", "sender": "optional", "recipient": "preferred"},)
+    general: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    server_names: tuple[str, ...] = ("mail.inside.test",)
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """The two authorities that sign leaves, and the one of the Proxy Server certificates."""
+
+    proxy: trustme.CA
+    untrusted: trustme.CA
+    server: trustme.CA
+
+    @classmethod
+    def make(cls) -> Authorities:
+        return cls(
+            trustme.CA(organization_name="Test Proxy Authority", key_type=trustme.KeyType.ECDSA),
+            trustme.CA(organization_name="Test Untrusted Authority", key_type=trustme.KeyType.ECDSA),
+            trustme.CA(organization_name="Test Inside Authority", key_type=trustme.KeyType.ECDSA),
+        )
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where the gateway sends the mail, and the authority that it trusts."""
+
+    smtp_port: int
+    smtps_port: int
+    trusted: trustme.CA
+    host: str = HOST
+
+
+class Gateway:
+    """One running proxy; ``close`` ends it and asserts that nothing went wrong inside."""
+
+    def __init__(self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
+        self.home = home
+        self.smtp_port, self.smtps_port = free_ports(2)
+        _write_certificates(home / "certs", setup, upstream, authorities)
+        _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port))
+        self._log_path = home / "twistd.log"
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [PROGRAMS / "twistd", "--nodaemon", "--pidfile=", "smtpproxy", "--config", self.configuration],
+                cwd=home,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        expected = self.smtps_port if setup.tls_support == "required" else self.smtp_port
+        wait_until(lambda: listens(expected) or not self.alive, "the gateway listens")
+        assert self.alive, self.log
+
+    @property
+    def configuration(self) -> Path:
+        return self.home / "config" / "smtpproxy.yaml"
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def close(self) -> None:
+        alive = self.alive
+        self._process.terminate()
+        try:
+            status = self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        print(self.log)  # noqa: T201 - shown beside a test that fails
+        assert alive, "the gateway died during the test"
+        assert status == 0, f"the gateway ended with status {status}"
+        assert "Traceback" not in self.log
+
+
+def _write_certificates(folder: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
+    (folder / "trusted").mkdir(parents=True)
+    (folder / "trusted" / "internet.pem").write_bytes(upstream.trusted.cert_pem.bytes())
+    for name, authority in (("proxy-authority", authorities.proxy), ("untrusted-authority", authorities.untrusted)):
+        _write_pair(folder / name, authority.cert_pem.bytes(), authority.private_key_pem.bytes())
+    for name in setup.server_names:
+        issued = authorities.server.issue_cert(name, key_type=trustme.KeyType.ECDSA)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        _write_pair(folder / name, chain, issued.private_key_pem.bytes())
+
+
+def _write_pair(stem: Path, certificate: bytes, key: bytes) -> None:
+    stem.with_name(f"{stem.name}.pem").write_bytes(certificate)
+    key_path = stem.with_name(f"{stem.name}.key")
+    key_path.touch(0o600)
+    key_path.write_bytes(key)
+
+
+def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> None:
+    kind = "client" if setup.direction == "outbound" else "server"
+    files: dict[str, object] = {
+        "smtpproxy.yaml": _gateway_file(setup, upstream, ports),
+        "proxy-actions/Action.yaml": {
+            "kind": kind,
+            "tls": {"action": "inspect", "profile": "Profile"},
+            "starttls": {"enabled": True, "profile": "Profile", "rules": [dict(rule) for rule in setup.rules]},
+            "general": dict(setup.general),
+        },
+        "tls-profiles/Profile.yaml": {"minimum_protocol": "tls1.2", **setup.profile},
+    }
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> dict[str, object]:
+    return {
+        "gateway": {"name": NAME, "workers": 1},
+        "interception": {"mode": "explicit", "listen": [HOST], "ports": {"smtp": [ports[0]], "smtps": [ports[1]]}},
+        "policies": [
+            {
+                "name": "Test policy",
+                "direction": setup.direction,
+                "source": list(setup.source),
+                "destination": ["any"],
+                "tls_support": setup.tls_support,
+                "proxy_action": "Action",
+                "upstream": {"host": upstream.host, "smtp": upstream.smtp_port, "smtps": upstream.smtps_port},
+                "source_address": "gateway",
+            }
+        ],
+        "certificates": {
+            "proxy_server": [
+                {"certificate": f"certs/{name}.pem", "key": f"certs/{name}.key"} for name in setup.server_names
+            ],
+            "proxy_authority": {"certificate": "certs/proxy-authority.pem", "key": "certs/proxy-authority.key"},
+            "untrusted_authority": {
+                "certificate": "certs/untrusted-authority.pem",
+                "key": "certs/untrusted-authority.key",
+            },
+            "trusted": "certs/trusted",
+        },
+    }
