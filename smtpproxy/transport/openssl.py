@@ -1,0 +1,76 @@
+"""The few functions of OpenSSL that pyOpenSSL has no public name for, checked at start.
+
+Source: SSL_get_verify_result(3), SSL_session_reused(3), SSL_CTX_set1_groups_list(3), X509_verify_cert_error_string(3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+
+from smtpproxy.errors import SmtpProxyError
+
+# Everything private of pyOpenSSL that this package touches stands in this file.
+_lib: Any = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001
+_ffi: Any = SSL._ffi  # type: ignore[attr-defined]  # noqa: SLF001
+
+_NEEDED = (
+    "SSL_get_verify_result",
+    "SSL_session_reused",
+    "SSL_CTX_set1_curves_list",
+    "X509_verify_cert_error_string",
+    "ERR_clear_error",
+)
+
+LEAST_VERSION = 0x30000000
+"""OpenSSL 3.0: the first whose strict verification checks what RFC 5280 demands of extensions."""
+
+
+class OpenSslError(SmtpProxyError):
+    """The OpenSSL underneath cannot do what this package needs."""
+
+
+def require_openssl() -> None:
+    """Check, at start, that pyOpenSSL and the OpenSSL underneath have all that is used here.
+
+    Raises:
+        OpenSslError: what is missing, and which versions were found.
+    """
+    found = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii", "replace")
+    if SSL.OPENSSL_VERSION_NUMBER < LEAST_VERSION:
+        raise OpenSslError(f"{found} is too old; OpenSSL 3.0 or newer is needed")
+    context = SSL.Context(SSL.TLS_METHOD)
+    missing = [name for name in _NEEDED if not hasattr(_lib, name)]
+    missing += [name for name in ("_context",) if not hasattr(context, name)]
+    missing += [name for name in ("_ssl",) if not hasattr(SSL.Connection(context, None), name)]
+    if missing:
+        raise OpenSslError(f"this pyOpenSSL (on {found}) has no {', '.join(missing)}; install pyOpenSSL 26.2 or newer")
+
+
+def session_reused(connection: SSL.Connection) -> bool:
+    """Return whether the handshake resumed an earlier session."""
+    return bool(_lib.SSL_session_reused(_ssl(connection)))
+
+
+def verify_result(connection: SSL.Connection) -> int:
+    """Return the first error of the peer's chain as an ``X509_V_ERR`` number, 0 if there was none (or no chain)."""
+    return int(_lib.SSL_get_verify_result(_ssl(connection)))
+
+
+def verify_error_text(number: int) -> str:
+    """Return OpenSSL's words for an ``X509_V_ERR`` number."""
+    text: bytes = _ffi.string(_lib.X509_verify_cert_error_string(number))
+    return text.decode("ascii", "replace")
+
+
+def set_groups(context: SSL.Context, groups: str) -> bool:
+    """Set the key exchange groups, best first; return False, and change nothing, if one is not known."""
+    done = _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii")) == 1  # noqa: SLF001
+    if not done:
+        _lib.ERR_clear_error()  # else the next failure anywhere would report this one
+    return bool(done)
+
+
+def _ssl(connection: SSL.Connection) -> Any:  # noqa: ANN401  # a cffi pointer has no type
+    return connection._ssl  # noqa: SLF001
