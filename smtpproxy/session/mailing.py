@@ -158,8 +158,9 @@ class Mailing:
         transaction = self._under_way()
         transaction.reply, transaction.answered = reply, True
         self._exchange.client.step(ClientStep.ANSWERED)
+        self._exchange.client.reply(reply)  # before all else: until the client has it, a cut doubles the message
         self.end()
-        self._exchange.answer(reply)
+        self._exchange.rest()
 
     # The end
 

@@ -1,0 +1,1 @@
+"""Listeners, and the driver that carries a session's actions out."""

@@ -1,0 +1,139 @@
+"""Records as JSON documents; `docs/records.md` tells every field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from smtpproxy.audit import (
+    Crash,
+    Incident,
+    Origin,
+    RecipientResult,
+    Record,
+    SessionRecord,
+    TlsRecord,
+    TransactionRecord,
+)
+from smtpproxy.net.lines import escaped, verified_how, version_name
+from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.facts import TlsFacts, TlsFailure
+
+Document: TypeAlias = dict[str, Any]
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes; a new field does not raise it."""
+
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+def document_of(record: Record, time: str) -> str:
+    """Return a record as one line of JSON, without a line end.
+
+    Args:
+        record: any record.
+        time: when it was made, RFC 3339 in UTC.
+    """
+    kind, body = _body(record)
+    return _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
+
+
+def _body(record: Record) -> tuple[str, Document]:
+    match record:
+        case TransactionRecord():
+            return "transaction", _transaction(record)
+        case SessionRecord():
+            return "session", _session(record)
+        case TlsRecord(_, leg, outcome):
+            return "tls", {"leg": leg, **_outcome(outcome)}
+        case Incident(_, leg, token):
+            return "incident", {"leg": leg, "incident": token}
+        case Crash(_, reference, error):
+            return "crash", {"reference": reference, "error": error}
+
+
+def _origin(origin: Origin) -> Document:
+    return {
+        "session": origin.session,
+        "policy": origin.policy,
+        "proxy_action": origin.proxy_action,
+        "direction": origin.direction,
+        "port": origin.port,
+        "client": origin.client,
+        "destination": origin.destination,
+        "upstream": origin.upstream,
+    }
+
+
+def _transaction(record: TransactionRecord) -> Document:
+    return {
+        "transaction": record.number,
+        "helo": escaped(record.helo),
+        "from": escaped(record.sender),
+        "recipients": [_recipient(each) for each in record.recipients],
+        "rules": list(record.rules),
+        "client_tls": _tls(record.client_tls),
+        "upstream_tls": _tls(record.upstream_tls),
+        "downgraded": record.downgraded,
+        "size": record.size_octets,
+        "reply": _reply(record.reply),
+        "because": record.because,
+        "inspected": "yes" if record.inspected else f"no, because {record.not_inspected_because}",
+        "normalized": record.normalized,
+        "ambiguous_delivery": record.ambiguous_delivery,
+        "seconds": round(record.duration_s, 6),
+    }
+
+
+def _recipient(result: RecipientResult) -> Document:
+    return {
+        "to": escaped(result.address),
+        "status": result.status.value,
+        "reply": _reply(result.reply),
+        "because": result.because,
+    }
+
+
+def _session(record: SessionRecord) -> Document:
+    return {
+        "ended": record.ended,
+        "helo": escaped(record.helo),
+        "client_tls": _tls(record.client_tls),
+        "upstream_tls": _tls(record.upstream_tls),
+        "downgraded": record.downgraded,
+        "removed": list(record.removed),
+        "transactions": record.transactions,
+        "faults": dict(record.faults),
+        "octets": {
+            "client_in": record.client_octets_in,
+            "client_out": record.client_octets_out,
+            "upstream_in": record.upstream_octets_in,
+            "upstream_out": record.upstream_octets_out,
+        },
+        "seconds": round(record.duration_s, 6),
+    }
+
+
+def _outcome(outcome: TlsFacts | TlsFailure) -> Document:
+    if isinstance(outcome, TlsFailure):
+        return {"established": False, "reason": outcome.reason.value, "detail": outcome.detail}
+    return {"established": True, **(_tls(outcome) or {})}
+
+
+def _tls(facts: TlsFacts | None) -> Document | None:
+    if facts is None:
+        return None
+    return {
+        "version": version_name(facts),
+        "cipher": facts.cipher,
+        "resumed": facts.resumed,
+        "server_name": facts.server_name,
+        "verified": verified_how(facts),
+        "reason": facts.reason.value if facts.reason else None,
+        "names": list(facts.peer.dns_names + facts.peer.ip_addresses) if facts.peer else [],
+        "fingerprint": facts.peer.fingerprint if facts.peer else None,
+    }
+
+
+def _reply(reply: Reply | None) -> str | None:
+    return None if reply is None else f"{reply.code} {reply.text}"

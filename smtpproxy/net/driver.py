@@ -1,0 +1,309 @@
+"""Carries out what a session decides: its actions on two streams, what happens there as its events.
+
+The driver holds one queue of events; a session is never entered again while it is at work. An unexpected exception
+anywhere below is caught here and nowhere else: the client gets 421, both legs are closed, one record bears a reference.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import assert_never
+
+from OpenSSL import SSL
+from twisted.logger import Logger
+
+from smtpproxy.audit import Crash, Origin
+from smtpproxy.errors import ProtocolError
+from smtpproxy.net.deadlines import Deadlines
+from smtpproxy.net.equipment import Equipment
+from smtpproxy.session.actions import (
+    AcceptTls,
+    Action,
+    Audit,
+    Close,
+    CollectHello,
+    Connect,
+    ConnectTls,
+    End,
+    How,
+    PauseReading,
+    ResumeReading,
+    Send,
+    SetTimer,
+    StartTls,
+)
+from smtpproxy.session.events import (
+    ClientConnected,
+    ClientHelloSeen,
+    Closed,
+    Drain,
+    Event,
+    Received,
+    TimedOut,
+    TlsFailed,
+    Upgraded,
+    UpstreamConnected,
+    UpstreamFailed,
+    WriteBlocked,
+    WriteUnblocked,
+)
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.session import Session
+from smtpproxy.session.timers import Timer
+from smtpproxy.smtp import catalogue
+from smtpproxy.tls.facts import TlsFailure, TlsReason
+from smtpproxy.tls.hello import parse_client_hello
+from smtpproxy.transport.dial import Dial, dial
+from smtpproxy.transport.stream import Ending, Role, Stream
+from smtpproxy.transport.verification import facts_of, failure_of, set_server_name
+
+_log = Logger()
+
+
+class LegOwner:
+    """Turns what happens on one leg's stream into events."""
+
+    __slots__ = ("_driver", "_leg", "server_name")
+
+    def __init__(self, driver: Driver, leg: Leg) -> None:
+        self._driver = driver
+        self._leg = leg
+        self.server_name: str | None = None
+
+    def ask_for_server_name(self, connection: SSL.Connection) -> None:
+        """Put the server name into the handshake that is about to begin."""
+        self.server_name = set_server_name(connection, self.server_name)
+
+    def stream_received(self, data: bytes) -> None:
+        """Octets came, decrypted if the stream is on TLS."""
+        self._driver.post(Received(self._leg, data))
+
+    def stream_hello(self, hello: bytes) -> None:
+        """The ClientHello has come whole."""
+        try:
+            event: Event = ClientHelloSeen(parse_client_hello(hello))
+        except ProtocolError as error:
+            self._driver.refuse_hello(TlsFailure(TlsReason.HANDSHAKE_FAILED, error.reason))
+            return
+        self._driver.post(event)
+
+    def stream_upgraded(self, connection: SSL.Connection) -> None:
+        """The handshake is done."""
+        self._driver.post(Upgraded(self._leg, facts_of(connection, self.server_name)))
+
+    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
+        """The handshake failed."""
+        self._driver.post(TlsFailed(self._leg, failure_of(failure, connection)))
+
+    def stream_blocked(self) -> None:
+        """The peer does not take what is sent."""
+        self._driver.post(WriteBlocked(self._leg))
+
+    def stream_unblocked(self) -> None:
+        """The peer takes it again."""
+        self._driver.post(WriteUnblocked(self._leg))
+
+    def stream_closed(self, ending: Ending) -> None:
+        """The connection has ended."""
+        self._driver.post(Closed(self._leg, ending.value))
+
+    def dial_succeeded(self, stream: Stream) -> None:
+        """The upstream connection stands."""
+        self._driver.connected(stream)
+
+    def dial_failed(self, reason: str) -> None:
+        """The upstream connection could not be had."""
+        self._driver.post(UpstreamFailed(reason))
+
+
+class _Mute:
+    """Takes the place of a leg's owner once the session has closed that leg."""
+
+    __slots__ = ()
+
+    def stream_received(self, data: bytes) -> None:
+        """Nobody listens any more."""
+
+    def stream_hello(self, hello: bytes) -> None:
+        """Nobody listens any more."""
+
+    def stream_upgraded(self, connection: SSL.Connection) -> None:
+        """Nobody listens any more."""
+
+    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
+        """Nobody listens any more."""
+
+    def stream_blocked(self) -> None:
+        """Nobody listens any more."""
+
+    def stream_unblocked(self) -> None:
+        """Nobody listens any more."""
+
+    def stream_closed(self, ending: Ending) -> None:
+        """Nobody listens any more."""
+
+
+_MUTE = _Mute()
+
+
+class Driver:
+    """Runs one session.
+
+    Args:
+        session: decides.
+        client: the client's stream.
+        origin: for the record of a crash.
+        equipment: what all sessions share.
+        on_end: called once, when the session is over.
+    """
+
+    __slots__ = (
+        "_client", "_client_owner", "_deadlines", "_dial", "_equipment", "_events", "_on_end", "_origin", "_session",
+        "_upstream", "_upstream_owner", "_working",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        client: Stream,
+        origin: Origin,
+        equipment: Equipment,
+        on_end: Callable[[Driver], None],
+    ) -> None:
+        self._session = session
+        self._origin = origin
+        self._equipment = equipment
+        self._on_end = on_end
+        self._deadlines = Deadlines(equipment.reactor, self._due)
+        self._events: deque[Event] = deque()
+        self._working = False
+        self._client: Stream | None = client
+        self._upstream: Stream | None = None
+        self._dial: Dial | None = None
+        self._client_owner = LegOwner(self, Leg.CLIENT)
+        self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
+        client.owner = self._client_owner
+
+    def start(self) -> None:
+        """Begin the session."""
+        self.post(ClientConnected())
+
+    def drain(self) -> None:
+        """Ask the session to end soon."""
+        self.post(Drain())
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the session and do what it says; in order, however deep this is called."""
+        self._events.append(event)
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._events:
+                for action in self._session.receive(self._events.popleft()):
+                    self._execute(action)
+        except Exception as error:  # noqa: BLE001 - the one catch: a session's failure ends that session only
+            self._crash(error)
+        finally:
+            self._working = False
+
+    def connected(self, stream: Stream) -> None:
+        """Take the dialled stream."""
+        self._upstream, self._dial = stream, None
+        self.post(UpstreamConnected())
+
+    def refuse_hello(self, failure: TlsFailure) -> None:
+        """Close on a hello that cannot be understood."""
+        if self._client is not None:
+            self._client.abort()
+        self.post(TlsFailed(Leg.CLIENT, failure))
+
+    # Actions
+
+    def _execute(self, action: Action) -> None:
+        match action:
+            case Send(leg, data):
+                self._stream(leg).send(data)
+            case SetTimer(timer, seconds):
+                self._deadlines.set(timer, seconds)
+            case Audit(record):
+                self._equipment.write(record)
+            case StartTls(request):
+                self._start_tls(request)
+            case PauseReading(leg):
+                self._stream(leg).pause()
+            case ResumeReading(leg):
+                self._stream(leg).resume()
+            case _:
+                self._begin_or_end(action)
+
+    def _begin_or_end(self, action: Connect | CollectHello | Close | End) -> None:
+        match action:
+            case Connect(host, port):
+                self._connect(host, port)
+            case CollectHello():
+                self._stream(Leg.CLIENT).collect_hello()
+            case Close(leg, how):
+                self._close(leg, how)
+            case End():
+                self._end()
+            case _:
+                assert_never(action)
+
+    def _stream(self, leg: Leg) -> Stream:
+        stream = self._client if leg is Leg.CLIENT else self._upstream
+        if stream is None:
+            raise AssertionError(f"the {leg.value} leg has no connection")
+        return stream
+
+    def _connect(self, host: str, port: int) -> None:
+        self._upstream = None
+        self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
+        self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
+
+    def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
+        if isinstance(request, AcceptTls):
+            self._client_owner.server_name = request.server_name
+            self._stream(Leg.CLIENT).start_tls(self._equipment.server_context(request), Role.SERVER)
+        else:
+            owner = self._upstream_owner
+            owner.server_name = request.server_name
+            self._stream(Leg.UPSTREAM).start_tls(
+                self._equipment.client_context(request), Role.CLIENT, owner.ask_for_server_name
+            )
+
+    def _close(self, leg: Leg, how: How) -> None:
+        if leg is Leg.UPSTREAM and self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        stream = self._client if leg is Leg.CLIENT else self._upstream
+        if stream is None:
+            return
+        stream.owner = _MUTE
+        if how is How.FLUSH:
+            stream.close()
+        else:
+            stream.abort()
+        if leg is Leg.UPSTREAM:
+            self._upstream = None
+
+    def _end(self) -> None:
+        self._deadlines.stop()
+        self._events.clear()
+        self._client = self._upstream = None
+        self._on_end(self)
+
+    def _due(self, timer: Timer) -> None:
+        self.post(TimedOut(timer))
+
+    def _crash(self, error: Exception) -> None:
+        reference = self._equipment.reference()
+        _log.failure("session {session} failed, reference {ref}", session=self._origin.session, ref=reference)
+        self._equipment.write(Crash(self._origin, reference, type(error).__name__))
+        if self._client is not None:
+            self._client.owner = _MUTE
+            self._client.send(catalogue.INTERNAL.to_wire())
+        self._close(Leg.CLIENT, How.FLUSH)
+        self._close(Leg.UPSTREAM, How.ABORT)
+        self._end()

@@ -1,0 +1,175 @@
+"""The listeners: accept, select the policy, admit, and give each session its driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from smtpproxy.audit import Origin
+from smtpproxy.net.admission import Admission
+from smtpproxy.net.driver import Driver
+from smtpproxy.net.equipment import Equipment
+from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.policy.selection import plain_address, select_policy
+from smtpproxy.session.session import Session
+from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.smtp import catalogue
+from smtpproxy.transport.stream import Stream
+from smtpproxy.transport.tcp import listen
+
+DRAIN_S = 10
+"""How long a stopping gateway waits for messages that are under way."""
+
+_log = Logger(namespace="smtpproxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An address to listen on, and how its connections begin."""
+
+    interface: str
+    port: int
+    kind: PortKind
+
+
+def bindings(
+    policies: Iterable[Policy], listen_on: Sequence[str], ports: Mapping[PortKind, tuple[int, ...]]
+) -> list[Binding]:
+    """Return what has to be bound: the kinds of port that some enabled policy takes, on every address."""
+    kinds = {kind for policy in policies if policy.enabled for kind in policy.tls_support.ports}
+    return [
+        Binding(interface, port, kind)
+        for kind in PortKind
+        if kind in kinds
+        for interface in listen_on
+        for port in ports[kind]
+    ]
+
+
+class Gateway(Service):
+    """Listens and runs sessions.
+
+    Args:
+        equipment: what all sessions share.
+        policies: in their order.
+        binds: what to listen on.
+        gateway_name: ours, for the terms of a session.
+
+    Attributes:
+        addresses: after the start, where each binding really listens.
+    """
+
+    def __init__(
+        self, equipment: Equipment, policies: Sequence[Policy], binds: Sequence[Binding], gateway_name: str
+    ) -> None:
+        self._equipment = equipment
+        self._policies = tuple(policies)
+        self._binds = tuple(binds)
+        self._terms = {
+            (policy.name, kind): Terms.of(policy, kind, gateway_name) for policy in policies for kind in PortKind
+        }
+        self._admission = Admission()
+        self._drivers: set[Driver] = set()
+        self._ports: list[Any] = []
+        self._drained: Deferred[None] | None = None
+        self.addresses: dict[Binding, tuple[str, int]] = {}
+
+    # The service
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind every port.
+
+        Raises:
+            twisted.internet.error.CannotListenError: an address is not ours or a port is taken.
+        """
+        for bind in self._binds:
+            port = listen(self._equipment.reactor, bind.interface, bind.port, partial(self._accept, bind.kind))
+            self._ports.append(port)
+            host = port.getHost()
+            self.addresses[bind] = (host.host, host.port)
+            _log.info("listening on {host}:{port} ({kind})", host=host.host, port=host.port, kind=bind.kind.value)
+        super().startService()  # type: ignore[no-untyped-call]
+
+    def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
+        """Stop listening, let messages under way end, then close."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        closing = [port.stopListening() for port in self._ports]
+        self._ports.clear()
+        for driver in list(self._drivers):
+            driver.drain()
+        return DeferredList([each for each in [*closing, self._wait_for_sessions()] if each is not None])
+
+    def _wait_for_sessions(self) -> Deferred[None] | None:
+        if not self._drivers:
+            return None
+        self._drained = Deferred()
+        self._drained.addTimeout(DRAIN_S, self._equipment.reactor, lambda *_: None)
+        return self._drained
+
+    # A connection
+
+    def _accept(self, kind: PortKind, stream: Stream) -> None:
+        address, destination = plain_address(stream.peer_host), plain_address(stream.local_host)
+        source = str(address)
+        policy = select_policy(self._policies, address, destination, kind)
+        if policy is None:
+            _log.warn(
+                "no policy takes {source} to {to}:{port}", source=source, to=str(destination), port=stream.local_port
+            )
+            stream.abort()
+            return
+        token = self._admission.admit(policy.action, source)
+        if token is None:
+            self._begin(policy, kind, stream, source)
+        else:
+            _log.warn("{token}: {source}, policy {policy}", token=token, source=source, policy=policy.name)
+            _turn_away(kind, stream)
+
+    def _begin(self, policy: Policy, kind: PortKind, stream: Stream, source: str) -> None:
+        terms = self._terms[policy.name, kind]
+        origin = _origin(self._equipment.reference(), terms, stream)
+        session = Session(terms, Circumstances(origin, time.monotonic))
+        driver = Driver(session, stream, origin, self._equipment, partial(self._ended, policy, source))
+        self._drivers.add(driver)
+        driver.start()
+
+    def _ended(self, policy: Policy, source: str, driver: Driver) -> None:
+        self._drivers.discard(driver)
+        self._admission.release(policy.action, source)
+        if self._drained is not None and not self._drivers:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+
+def _turn_away(kind: PortKind, stream: Stream) -> None:
+    """On a plaintext port the client is told; a handshake for one reply is what a flood would like us to make."""
+    if kind is PortKind.SMTP:
+        stream.send(catalogue.TOO_MANY_SESSIONS.to_wire())
+        stream.close()
+    else:
+        stream.abort()
+
+
+def _origin(session: str, terms: Terms, stream: Stream) -> Origin:
+    policy, upstream = terms.policy, terms.policy.upstream
+    return Origin(
+        session=session,
+        policy=policy.name,
+        proxy_action=policy.action.name,
+        direction=policy.direction.value,
+        port=terms.kind.value,
+        client=_address(stream.peer_host, stream.peer_port),
+        destination=_address(stream.local_host, stream.local_port),
+        upstream=_address(upstream.host, upstream.port(terms.kind)),
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

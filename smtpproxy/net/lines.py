@@ -1,0 +1,137 @@
+"""The log lines of records: one a recipient result, TLS lines that read like Postfix's.
+
+Whatever a peer sent is escaped: no record can begin a new line or move a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smtpproxy.audit import (
+    Crash,
+    Incident,
+    Origin,
+    RecipientResult,
+    Record,
+    SessionRecord,
+    TlsRecord,
+    TransactionRecord,
+)
+from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure
+from smtpproxy.tls.names import matches
+
+_VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+
+
+def lines_of(record: Record) -> Iterator[str]:
+    """Return the log lines of a record, without line ends."""
+    head = f"{record.origin.session}: "
+    return (head + line for line in _lines(record))
+
+
+def _lines(record: Record) -> Iterator[str]:
+    match record:
+        case TransactionRecord():
+            yield from _transaction(record)
+        case SessionRecord():
+            yield _session(record)
+        case TlsRecord(origin, leg, outcome):
+            yield _tls(origin, leg, outcome)
+        case Incident(origin, leg, token):
+            yield f"warning: {token} on the {leg} leg, client={origin.client}, policy={quoted(origin.policy)}"
+        case Crash(_, reference, error):
+            yield f"error: the session failed with {error}, reference {reference}; both legs are closed"
+
+
+def _transaction(record: TransactionRecord) -> Iterator[str]:
+    tail = f"from=<{escaped(record.sender)}>, {_facts(record)}"
+    if not record.recipients:
+        yield f"{tail}, status={_status(record)} ({_reply(record.reply)})"
+    for result in record.recipients:
+        yield f"to=<{escaped(result.address)}>, {tail}, {_result(result)}"
+
+
+def _status(record: TransactionRecord) -> str:
+    return "refused" if record.reply is not None and not record.reply.is_positive else "abandoned"
+
+
+def _facts(record: TransactionRecord) -> str:
+    facts = [
+        f"client={record.origin.client}",
+        f"relay={record.origin.upstream}",
+        f"policy={quoted(record.origin.policy)}",
+        f"tls={_brief(record.client_tls)}/{_brief(record.upstream_tls)}",
+        f"size={record.size_octets}",
+        f"inspected={'yes' if record.inspected else f'no, because {record.not_inspected_because}'}",
+    ]
+    facts += ["downgraded"] * record.downgraded + ["normalized"] * record.normalized
+    facts += ["ambiguous_delivery"] * record.ambiguous_delivery
+    return ", ".join(facts)
+
+
+def _result(result: RecipientResult) -> str:
+    because = f", because={result.because}" if result.because else ""
+    return f"status={result.status.value}{because} ({_reply(result.reply)})"
+
+
+def _session(record: SessionRecord) -> str:
+    faults = "".join(f", {token}={count}" for token, count in record.faults)
+    removed = f", removed={','.join(map(_printable, record.removed))}" if record.removed else ""
+    return (
+        f"ended: {record.ended}, client={record.origin.client}, helo=<{escaped(record.helo)}>, "
+        f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
+        f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}"
+    )
+
+
+def _tls(origin: Origin, leg: str, outcome: TlsFacts | TlsFailure) -> str:
+    peer = f"to {origin.upstream}" if leg == "upstream" else f"from {origin.client}"
+    if isinstance(outcome, TlsFailure):
+        return f"TLS handshake failed {peer}: {outcome.reason.value} ({_printable(outcome.detail)})"
+    reason = f" ({outcome.reason.value})" if outcome.reason else ""
+    resumed = ", resumed" if outcome.resumed else ""
+    return (
+        f"{verified_how(outcome).capitalize()} TLS connection established {peer}: "
+        f"{version_name(outcome)} with cipher {outcome.cipher}{resumed}{reason}"
+    )
+
+
+def verified_how(facts: TlsFacts) -> str:
+    """Return how far the peer's certificate was verified, in Postfix's words and ``unchecked``."""
+    if facts.peer is None:
+        return "anonymous"
+    if facts.chain is Chain.UNCHECKED:
+        return "unchecked"
+    if facts.chain is not Chain.VALID:
+        return "untrusted"
+    return "verified" if facts.server_name and matches(facts.server_name, facts.peer) else "trusted"
+
+
+def version_name(facts: TlsFacts) -> str:
+    """Return the version as OpenSSL and Postfix write it."""
+    return _VERSIONS[facts.version]
+
+
+def _brief(facts: TlsFacts | None) -> str:
+    return "none" if facts is None else version_name(facts)
+
+
+def _reply(reply: Reply | None) -> str:
+    return "no reply" if reply is None else f"{reply.code} {reply.text}"
+
+
+def escaped(octets: bytes) -> str:
+    """Return octets of a peer as printable text; UTF-8 letters stay, all else becomes an escape."""
+    return _printable(octets.decode("utf-8", "backslashreplace"))
+
+
+def quoted(text: str) -> str:
+    """Return text in double quotes."""
+    return '"' + _printable(text).replace('"', "'") + '"'
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

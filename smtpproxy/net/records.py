@@ -1,0 +1,46 @@
+"""Write records: lines to the log, JSON documents to a file."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from smtpproxy.audit import Record
+from smtpproxy.net.documents import document_of
+from smtpproxy.net.lines import lines_of
+
+
+class RecordWriter:
+    """Writes every record at once: what was said to a client is on record before the next event.
+
+    Args:
+        file: where JSON documents go, one a line, appended; ``None`` for nowhere.
+    """
+
+    __slots__ = ("_descriptor", "_log")
+
+    def __init__(self, file: Path | None) -> None:
+        self._log = Logger(namespace="smtpproxy")
+        self._descriptor = None if file is None else _open(file)
+
+    def write(self, record: Record) -> None:
+        """Write one record."""
+        for line in lines_of(record):
+            self._log.info("{line}", line=line)
+        if self._descriptor is not None:
+            document = document_of(record, datetime.now(UTC).isoformat(timespec="milliseconds"))
+            os.write(self._descriptor, document.encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _open(file: Path) -> int:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)

@@ -1,0 +1,83 @@
+"""Put the parts together: the one place that knows them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet import reactor as default_reactor
+from twisted.logger import Logger
+
+from smtpproxy.authority.mint import Mint
+from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.config.values import Configuration, EmbeddedServer
+from smtpproxy.embedded.service import EmbeddedUpstream
+from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.gateway import Gateway, bindings
+from smtpproxy.net.records import RecordWriter
+from smtpproxy.transport.contexts import Contexts
+from smtpproxy.transport.openssl import require_openssl
+from smtpproxy.transport.trust import load_trust
+
+SERVER_CONTEXTS = 4096
+"""TLS contexts of certificates shown lately, about 10 KiB each: as many as there may be minted leaves."""
+
+_log = Logger(namespace="smtpproxy")
+
+
+class _Records(Service):
+    """Closes the record file when everything else has stopped."""
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self._writer = writer
+
+    def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._writer.close()
+
+
+def make_service(configuration: Configuration, reactor: Any = default_reactor) -> IService:  # noqa: ANN401
+    """Make the gateway that a configuration describes, not yet started.
+
+    Args:
+        configuration: without mistakes.
+        reactor: Twisted's, or a test's.
+
+    Raises:
+        OpenSslError: the OpenSSL underneath cannot do what is needed.
+        TrustError: the trusted authorities cannot be loaded.
+        OSError: the record file cannot be opened.
+    """
+    require_openssl()
+    for notice in configuration.notices:
+        _log.warn("{notice}", notice=notice)
+    writer = RecordWriter(configuration.records)
+    services = MultiService()
+    if configuration.embedded is not None:
+        _add(services, _embedded(configuration.embedded))
+    _add(services, _gateway(configuration, writer, reactor))
+    _add(services, _Records(writer))
+    return services
+
+
+def _add(parent: MultiService, child: Service) -> None:
+    child.setServiceParent(parent)
+
+
+def _gateway(configuration: Configuration, writer: RecordWriter, reactor: Any) -> Gateway:  # noqa: ANN401
+    certificates = configuration.certificates
+    equipment = Equipment(
+        reactor=reactor,
+        proxy_server=ServerCredentials(certificates.proxy_server),
+        mint=Mint(certificates.proxy_authority, certificates.untrusted_authority),
+        contexts=Contexts(SERVER_CONTEXTS),
+        trust=load_trust(certificates.trusted),
+        write=writer.write,
+    )
+    interception = configuration.interception
+    binds = bindings(configuration.policies, interception.listen, interception.ports)
+    return Gateway(equipment, configuration.policies, binds, configuration.gateway.name)
+
+
+def _embedded(server: EmbeddedServer) -> EmbeddedUpstream:
+    return EmbeddedUpstream(server.host, server.smtp, server.smtps, server.certificate, server.key, server.maildir)

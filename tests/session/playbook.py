@@ -1,0 +1,193 @@
+"""Tests of the session read as a dialogue: `>>` is what happens, `<<` is what the session must do about it.
+
+Timers are left out unless a test asks for them with `timers=True`; everything else must match, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+from smtpproxy.audit import Origin, Record
+from smtpproxy.policy.model import (
+    ActionKind,
+    CertificateValidation,
+    Direction,
+    EncryptionRule,
+    Esmtp,
+    General,
+    Offer,
+    OnFailure,
+    Policy,
+    PortKind,
+    ProxyAction,
+    RecipientEncryption,
+    SenderEncryption,
+    StartTls,
+    TlsProfile,
+    TlsSupport,
+    UpstreamHost,
+)
+from smtpproxy.session.actions import Action, Audit, Send, SetTimer
+from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.session import Session
+from smtpproxy.session.terms import Circumstances, Terms
+
+ORIGIN = Origin(
+    session="s1",
+    policy="p",
+    proxy_action="a",
+    direction="outbound",
+    port="smtp",
+    client="192.0.2.9:40000",
+    destination="198.51.100.1:25",
+    upstream="mx.test:25",
+)
+EVERYWHERE = (ip_network("0.0.0.0/0"),)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a test's policy says; every field has the product's default."""
+
+    direction: Direction = Direction.OUTBOUND
+    kind: PortKind = PortKind.SMTP
+    sender: SenderEncryption = SenderEncryption.OPTIONAL
+    recipient: RecipientEncryption = RecipientEncryption.PREFERRED
+    offer: Offer = Offer.HONEST
+    validation: CertificateValidation = CertificateValidation.AUDIT
+    on_failure: OnFailure = OnFailure()
+    general: General = General()
+    esmtp: Esmtp = Esmtp()
+    starttls: bool = True
+    host: str = "mx.test"
+
+    def terms(self) -> Terms:
+        """Make the terms of a policy like this."""
+        profile = TlsProfile("profile", certificate_validation=self.validation)
+        rule = EncryptionRule("default", self.sender, self.recipient, self.offer)
+        outbound = self.direction is Direction.OUTBOUND
+        action = ProxyAction(
+            name="a",
+            kind=ActionKind.CLIENT if outbound else ActionKind.SERVER,
+            implicit_profile=profile,
+            starttls=StartTls(profile, (rule,), enabled=self.starttls, on_failure=self.on_failure),
+            general=self.general,
+            esmtp=self.esmtp,
+        )
+        policy = Policy(
+            name="p",
+            direction=self.direction,
+            source=EVERYWHERE,
+            destination=EVERYWHERE,
+            tls_support=TlsSupport.ENABLED,
+            action=action,
+            upstream=UpstreamHost(self.host),
+        )
+        return Terms.of(policy, self.kind, "gw.test")
+
+    def session(self) -> Session:
+        """Make a session under that policy; its clock stands still."""
+        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0))
+
+
+def client(text: str | bytes) -> Received:
+    """The client sends a line (text gets its CRLF), or octets as they are."""
+    return Received(Leg.CLIENT, _wire(text))
+
+
+def upstream(text: str | bytes) -> Received:
+    """Upstream sends a line (text gets its CRLF), or octets as they are."""
+    return Received(Leg.UPSTREAM, _wire(text))
+
+
+def to_client(text: str | bytes) -> Send:
+    """The client is sent a line, or octets."""
+    return Send(Leg.CLIENT, _wire(text))
+
+
+def to_upstream(text: str | bytes) -> Send:
+    """Upstream is sent a line, or octets."""
+    return Send(Leg.UPSTREAM, _wire(text))
+
+
+def _wire(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode() + b"\r\n"
+
+
+class Playbook:
+    """Feeds events to a session and compares its actions with what the test expects.
+
+    Attributes:
+        records: every record so far, in order; records are not compared with `<<`.
+    """
+
+    def __init__(self, setting: Setting | None = None, *, timers: bool = False) -> None:
+        self.session = (setting or Setting()).session()
+        self.records: list[Record] = []
+        self._timers = timers
+        self._due: list[Action] = []
+        self._event: Event | None = None
+
+    def __rshift__(self, event: Event) -> Playbook:
+        """Let something happen; everything that the last event led to must have been expected."""
+        self.done()
+        self._event = event
+        for action in self.session.receive(event):
+            if isinstance(action, Audit):
+                self.records.append(action.record)
+            elif self._timers or not isinstance(action, SetTimer):
+                self._due.append(action)
+        return self
+
+    def __lshift__(self, expected: Action) -> Playbook:
+        """Expect the next action."""
+        assert self._due, f"after {self._event}: nothing happened, expected {expected}"
+        action = self._due.pop(0)
+        assert action == expected, f"after {self._event}:\n  was      {action}\n  expected {expected}"
+        return self
+
+    def skip(self) -> Playbook:
+        """Leave out what the last event led to."""
+        self._due.clear()
+        return self
+
+    def pending(self) -> list[Action]:
+        """Take what the last event led to and was not expected yet."""
+        due, self._due = self._due, []
+        return due
+
+    def done(self) -> Playbook:
+        """Nothing more may have happened."""
+        assert not self._due, f"after {self._event}: unexpected {self._due}"
+        return self
+
+
+def greeted(setting: Setting | None = None, *, timers: bool = False) -> Playbook:
+    """A session on a plaintext port that stands just behind the greeting."""
+    book = Playbook(setting, timers=timers)
+    book >> ClientConnected()
+    book.skip() >> UpstreamConnected()
+    book.skip() >> upstream("220 mx.test ESMTP")
+    return book.skip()
+
+
+def identified(setting: Setting | None = None, keywords: str = "SIZE 100000", *, timers: bool = False) -> Playbook:
+    """A session in clear on both legs behind EHLO; upstream offers ``keywords``, separated by commas."""
+    book = greeted(setting, timers=timers)
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(ehlo_reply(keywords))
+    return book.skip()
+
+
+def ehlo_reply(keywords: str) -> bytes:
+    """Upstream's reply to EHLO with ``keywords``, separated by commas."""
+    lines = ["mx.test", *filter(None, keywords.split(","))]
+    separated = [f"250-{line}\r\n" for line in lines[:-1]] + [f"250 {lines[-1]}\r\n"]
+    return "".join(separated).encode()
+
+
+def with_setting(setting: Setting, **changes: object) -> Setting:
+    """A setting with some fields changed."""
+    return replace(setting, **changes)  # type: ignore[arg-type]
