@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import smtplib
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
+from tests.integration.lab.laboratory import Lab, trusting
 from tests.integration.lab.recorder import Script
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import StartRecorder
     from tests.integration.lab.postfix import Postfix
 
 
-@pytest.fixture
-def trusting_internet(internet_ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    internet_ca.configure_trust(context)
-    return context
-
-
-def test_the_recorder_keeps_what_is_said_before_and_inside_tls(
-    start_recorder: StartRecorder, trusting_internet: ssl.SSLContext
-) -> None:
-    recorder = start_recorder()
+def test_the_recorder_keeps_what_is_said_before_and_inside_tls(lab: Lab) -> None:
+    recorder = lab.recorder()
     with smtplib.SMTP("127.0.0.1", recorder.smtp_port, "client.test", timeout=10) as client:
-        client.starttls(context=trusting_internet)
+        client.starttls(context=trusting(lab.authorities.internet))
         client.sendmail("a@client.test", ["b@upstream.test"], b".dot\r\n")
     (connection,) = recorder.connections
     assert bytes(connection.clear) == b"ehlo client.test\r\nSTARTTLS\r\n"
@@ -36,18 +25,18 @@ def test_the_recorder_keeps_what_is_said_before_and_inside_tls(
     assert connection.messages == [b"..dot\r\n"]
 
 
-def test_the_recorder_takes_implicit_tls_and_empty_messages(
-    start_recorder: StartRecorder, trusting_internet: ssl.SSLContext
-) -> None:
-    recorder = start_recorder()
-    with smtplib.SMTP_SSL("127.0.0.1", recorder.smtps_port, "c.test", timeout=10, context=trusting_internet) as client:
+def test_the_recorder_takes_implicit_tls_and_empty_messages(lab: Lab) -> None:
+    recorder = lab.recorder()
+    with smtplib.SMTP_SSL(
+        "127.0.0.1", recorder.smtps_port, "c.test", timeout=10, context=trusting(lab.authorities.internet)
+    ) as client:
         client.sendmail("a@client.test", ["b@upstream.test"], b"")
     assert recorder.messages in ([b""], [b"\r\n"])  # smtplib adds the newline
     assert recorder.connections[0].clear == b""
 
 
-def test_the_recorder_follows_its_script(start_recorder: StartRecorder) -> None:
-    recorder = start_recorder(Script(starttls=False, replies={b"RCPT": b"550 5.1.1 Nobody\r\n"}))
+def test_the_recorder_follows_its_script(lab: Lab) -> None:
+    recorder = lab.recorder(Script(starttls=False, replies={b"RCPT": b"550 5.1.1 Nobody\r\n"}))
     with smtplib.SMTP("127.0.0.1", recorder.smtp_port, "client.test", timeout=10) as client:
         client.ehlo()
         assert not client.has_extn("starttls")
@@ -55,8 +44,8 @@ def test_the_recorder_follows_its_script(start_recorder: StartRecorder) -> None:
         assert client.rcpt("b@upstream.test") == (550, b"5.1.1 Nobody")
 
 
-def test_the_recorder_ends_with_connections_open(start_recorder: StartRecorder) -> None:
-    recorder = start_recorder()
+def test_the_recorder_ends_with_connections_open(lab: Lab) -> None:
+    recorder = lab.recorder()
     client = smtplib.SMTP("127.0.0.1", recorder.smtp_port, "client.test", timeout=10)
     recorder.close()
     with pytest.raises(smtplib.SMTPServerDisconnected):
@@ -64,9 +53,9 @@ def test_the_recorder_ends_with_connections_open(start_recorder: StartRecorder) 
     client.close()
 
 
-def test_postfix_takes_mail_over_all_three(postfix_server: Postfix, trusting_internet: ssl.SSLContext) -> None:
+def test_postfix_takes_mail_over_all_three(postfix_server: Postfix, lab: Lab) -> None:
     with smtplib.SMTP("127.0.0.1", postfix_server.smtp_port, "client.test", timeout=10) as client:
-        client.starttls(context=trusting_internet)
+        client.starttls(context=trusting(lab.authorities.internet))
         client.ehlo()
         client.mail("a@client.test")
         client.rcpt("b@postfix.test")
@@ -75,5 +64,7 @@ def test_postfix_takes_mail_over_all_three(postfix_server: Postfix, trusting_int
     queue_id = reply.split()[-1].decode()
     assert postfix_server.delivered(queue_id).endswith(b"\n\nhello\n")
     assert "using TLSv1.3" in postfix_server.received_header(queue_id)
-    with smtplib.SMTP_SSL("127.0.0.1", postfix_server.smtps_port, timeout=10, context=trusting_internet) as client:
+    with smtplib.SMTP_SSL(
+        "127.0.0.1", postfix_server.smtps_port, timeout=10, context=trusting(lab.authorities.internet)
+    ) as client:
         assert client.noop()[0] == 250

@@ -16,6 +16,8 @@ from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.integration.lab.laboratory import Authorities
+
 NAME = "gateway.test"
 PROGRAMS = Path(sys.executable).parent
 
@@ -44,29 +46,11 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Authorities:
-    """The two authorities that sign leaves, and the one of the Proxy Server certificates."""
-
-    proxy: trustme.CA
-    untrusted: trustme.CA
-    server: trustme.CA
-
-    @classmethod
-    def make(cls) -> Authorities:
-        return cls(
-            trustme.CA(organization_name="Test Proxy Authority", key_type=trustme.KeyType.ECDSA),
-            trustme.CA(organization_name="Test Untrusted Authority", key_type=trustme.KeyType.ECDSA),
-            trustme.CA(organization_name="Test Inside Authority", key_type=trustme.KeyType.ECDSA),
-        )
-
-
-@dataclass(frozen=True)
 class Upstream:
-    """Where the gateway sends the mail, and the authority that it trusts."""
+    """Where the gateway sends the mail."""
 
     smtp_port: int
     smtps_port: int
-    trusted: trustme.CA
     host: str = HOST
 
 
@@ -76,7 +60,7 @@ class Gateway:
     def __init__(self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
         self.home = home
         self.smtp_port, self.smtps_port = free_ports(2)
-        _write_certificates(home / "certs", setup, upstream, authorities)
+        _write_certificates(home / "certs", setup.server_names, authorities)
         _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port))
         self._log_path = home / "twistd.log"
         with self._log_path.open("wb") as log:
@@ -120,13 +104,13 @@ class Gateway:
         assert "Traceback" not in self.log
 
 
-def _write_certificates(folder: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
+def _write_certificates(folder: Path, server_names: tuple[str, ...], authorities: Authorities) -> None:
     (folder / "trusted").mkdir(parents=True)
-    (folder / "trusted" / "internet.pem").write_bytes(upstream.trusted.cert_pem.bytes())
+    (folder / "trusted" / "internet.pem").write_bytes(authorities.internet.cert_pem.bytes())
     for name, authority in (("proxy-authority", authorities.proxy), ("untrusted-authority", authorities.untrusted)):
         _write_pair(folder / name, authority.cert_pem.bytes(), authority.private_key_pem.bytes())
-    for name in setup.server_names:
-        issued = authorities.server.issue_cert(name, key_type=trustme.KeyType.ECDSA)
+    for name in server_names:
+        issued = authorities.inside.issue_cert(name, key_type=trustme.KeyType.ECDSA)
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         _write_pair(folder / name, chain, issued.private_key_pem.bytes())
 
