@@ -93,7 +93,8 @@ class LegOwner:
         self._driver.post(Upgraded(self._leg, facts_of(connection, self.server_name)))
 
     def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
-        """The handshake failed."""
+        """The handshake failed; the stream closes itself and nobody listens to it any more."""
+        self._driver.forget(self._leg)
         self._driver.post(TlsFailed(self._leg, failure_of(failure, connection)))
 
     def stream_blocked(self) -> None:
@@ -213,10 +214,20 @@ class Driver:
         self._upstream, self._dial = stream, None
         self.post(UpstreamConnected())
 
+    def forget(self, leg: Leg) -> None:
+        """Let go of a stream that ends itself."""
+        stream = self._streams(leg)
+        if stream is not None:
+            stream.owner = _MUTE
+        if leg is Leg.CLIENT:
+            self._client = None
+        else:
+            self._upstream = None
+
     def refuse_hello(self, failure: TlsFailure) -> None:
         """Close on a hello that cannot be understood."""
-        if self._client is not None:
-            self._client.abort()
+        self._stream(Leg.CLIENT).abort()
+        self.forget(Leg.CLIENT)
         self.post(TlsFailed(Leg.CLIENT, failure))
 
     # Actions
@@ -232,9 +243,11 @@ class Driver:
             case StartTls(request):
                 self._start_tls(request)
             case PauseReading(leg):
-                self._stream(leg).pause()
+                if stream := self._streams(leg):
+                    stream.pause()
             case ResumeReading(leg):
-                self._stream(leg).resume()
+                if stream := self._streams(leg):
+                    stream.resume()
             case _:
                 self._begin_or_end(action)
 
@@ -251,8 +264,11 @@ class Driver:
             case _:
                 assert_never(action)
 
+    def _streams(self, leg: Leg) -> Stream | None:
+        return self._client if leg is Leg.CLIENT else self._upstream
+
     def _stream(self, leg: Leg) -> Stream:
-        stream = self._client if leg is Leg.CLIENT else self._upstream
+        stream = self._streams(leg)
         if stream is None:
             raise AssertionError(f"the {leg.value} leg has no connection")
         return stream
@@ -277,21 +293,18 @@ class Driver:
         if leg is Leg.UPSTREAM and self._dial is not None:
             self._dial.cancel()
             self._dial = None
-        stream = self._client if leg is Leg.CLIENT else self._upstream
+        stream = self._streams(leg)
         if stream is None:
             return
-        stream.owner = _MUTE
+        self.forget(leg)
         if how is How.FLUSH:
             stream.close()
         else:
             stream.abort()
-        if leg is Leg.UPSTREAM:
-            self._upstream = None
 
     def _end(self) -> None:
         self._deadlines.stop()
         self._events.clear()
-        self._client = self._upstream = None
         self._on_end(self)
 
     def _due(self, timer: Timer) -> None:
@@ -302,7 +315,6 @@ class Driver:
         _log.failure("session {session} failed, reference {ref}", session=self._origin.session, ref=reference)
         self._equipment.write(Crash(self._origin, reference, type(error).__name__))
         if self._client is not None:
-            self._client.owner = _MUTE
             self._client.send(catalogue.INTERNAL.to_wire())
         self._close(Leg.CLIENT, How.FLUSH)
         self._close(Leg.UPSTREAM, How.ABORT)

@@ -66,7 +66,6 @@ class Dialogue:
             self.mailing.received(data)
         else:
             self._exchange.client.reader.feed(data)
-        self.pump()
 
     def pump(self) -> None:
         """Hear the client's lines while nothing is under way."""

@@ -75,7 +75,15 @@ class Session:
         """Take what happened; return what is to be done, in order. Nothing else changes a session."""
         if self._client.state is not ClientState.CLOSED:
             self._handle(event)
+            self._go_on()
         return self._outbox.take()
+
+    def _go_on(self) -> None:
+        """Whatever happened may have let the client's next line be heard, or its content be read on."""
+        if not self._upstream.is_open:
+            self._client.release(Hold.UPSTREAM_BLOCKED)
+        if self._client.in_dialogue:
+            self._dialogue.pump()
 
     def _handle(self, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an event, proved whole by assert_never
         match event:
@@ -156,17 +164,12 @@ class Session:
         else:
             self._client.octets_in += len(data)
             self._client_spoke(data)
-        self._pump()
 
     def _client_spoke(self, data: bytes) -> None:
         if self._client.state is ClientState.CONNECTED:
             self._exchange.attack(catalogue.EARLY_TALK, "early-talk")
         else:
             self._dialogue.received(data)
-
-    def _pump(self) -> None:
-        if self._client.in_dialogue:
-            self._dialogue.pump()
 
     # TLS
 
@@ -175,7 +178,6 @@ class Session:
             self._upstream.secured(facts)
         else:
             self._client_secured(facts)
-        self._pump()
 
     def _client_secured(self, facts: TlsFacts) -> None:
         self._client.facts = facts
@@ -192,7 +194,6 @@ class Session:
     def _tls_failed(self, leg: Leg, failure: TlsFailure) -> None:
         if leg is Leg.UPSTREAM:
             self._upstream.tls_failed(failure)
-            self._pump()
         else:
             self._journal.tls(Leg.CLIENT, failure)
             self._end(f"client-tls-{failure.reason.value}")
@@ -255,7 +256,6 @@ class Session:
             self._client.release(Hold.CLIENT_BLOCKED)
             self._outbox.put(ResumeReading(Leg.UPSTREAM))
             self._outbox.set_timer(Timer.CLIENT_WRITE, None)
-        self._pump()
 
     # Time
 
@@ -267,7 +267,6 @@ class Session:
                 self._client_timed_out()
             case Timer.UPSTREAM:
                 self._upstream.timed_out()
-                self._pump()
             case Timer.CLIENT_WRITE:
                 self._end("client-does-not-read")
             case Timer.UPSTREAM_WRITE:
@@ -332,7 +331,6 @@ class Session:
     def _closed(self, leg: Leg, how: str) -> None:
         if leg is Leg.UPSTREAM:
             self._upstream.closed(how)
-            self._pump()
         else:
             self._close(How.ABORT, f"client-{how}", client_gone=True)
 
