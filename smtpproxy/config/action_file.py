@@ -1,0 +1,221 @@
+"""A proxy action as a file."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from smtpproxy.config.forms import Form, Switch, Text, refusal, whole_number, words
+from smtpproxy.config.measures import duration, size
+from smtpproxy.config.near import suggestion
+from smtpproxy.config.problems import shown
+from smtpproxy.config.section import Section
+from smtpproxy.policy.model import (
+    ESMTP_KEYWORDS,
+    ActionKind,
+    BareNewline,
+    Failure,
+    Offer,
+    RecipientEncryption,
+    SenderEncryption,
+)
+
+E = TypeVar("E", bound=Enum)
+
+
+def _members(enum: type[E]) -> dict[str, E]:
+    return {member.value: member for member in enum}
+
+
+def _parse_everybody(value: object) -> str:
+    if value == "*":
+        return "*"
+    raise refusal(f'{shown(value)}: patterns of recipients are not available yet; write to: ["*"] or leave it out')
+
+
+def _parse_enabled(value: object) -> bool:
+    if value is True:
+        return True
+    if value is False:
+        raise refusal("a rule that is switched off is not available yet; use starttls.enabled")
+    raise refusal(f"{shown(value)} is not allowed here; use true")
+
+
+class EncryptionRuleSection(Section):
+    """One encryption rule: what mail asks of the sender's and of the recipient's side."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"mode", "match", "from", "client", "sender_match", "on_failure"})
+
+    name: Text = Field(default="default", description="Named in records and in `smtpproxy policies`.")
+    enabled: Annotated[bool, Form("`true`", _parse_enabled)] = Field(
+        default=True, description="Whether the rule is looked at."
+    )
+    to: Annotated[tuple[Annotated[str, Form('`"*"`', _parse_everybody)], ...], Field(min_length=1, max_length=1)] = (
+        Field(default=("*",), description="Whom the rule is for; `*` is everybody.")
+    )
+    sender: Annotated[SenderEncryption, words(_members(SenderEncryption), "verified")] = Field(
+        default=SenderEncryption.OPTIONAL,
+        description="Encryption of the client leg: never offered (`none`), offered (`optional`), or demanded.",
+    )
+    recipient: Annotated[
+        RecipientEncryption, words(_members(RecipientEncryption), "allowed", "verified", "dane", "mta-sts")
+    ] = Field(
+        default=RecipientEncryption.PREFERRED,
+        description="Encryption of the upstream leg: never begun (`none`), used wherever it is to be had, in clear "
+        "otherwise (`preferred`), or demanded (`required`: no TLS, no delivery).",
+    )
+    offer: Annotated[Offer | None, words(_members(Offer))] = Field(
+        default=None,
+        description="When clients are offered STARTTLS: `honest` only while the promise can be kept upstream, `always` "
+        "whatever upstream does.",
+        json_schema_extra={"default": "`honest` for kind `client`, `always` for kind `server`"},
+    )
+
+
+class OnFailureSection(Section):
+    """The class of the reply where upstream TLS is demanded and fails: `reject` (5xx) or `tempfail` (4xx)."""
+
+    not_offered: Annotated[Failure, words(_members(Failure))] = Field(
+        default=Failure.REJECT, description="Upstream offers no STARTTLS."
+    )
+    handshake: Annotated[Failure, words(_members(Failure))] = Field(
+        default=Failure.TEMPFAIL, description="The handshake with upstream failed."
+    )
+    certificate: Annotated[Failure, words(_members(Failure))] = Field(
+        default=Failure.TEMPFAIL, description="Upstream's certificate was refused."
+    )
+
+
+_PROFILE_DEFAULT: JsonDict = {
+    "default": "`TLS-Client.Standard` for kind `client`, `TLS-Server.Standard` for kind `server`"
+}
+
+
+class ImplicitTlsSection(Section):
+    """Implicit TLS, port 465."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"exceptions"})
+
+    action: Annotated[str, words({"inspect": "inspect"}, "allow", "deny", "drop", "block")] = Field(
+        default="inspect", description="What happens to connections that begin with TLS."
+    )
+    profile: Text | None = Field(
+        default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
+    )
+
+
+class StartTlsSection(Section):
+    """Explicit TLS, port 25."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"exceptions"})
+
+    enabled: Switch = Field(default=True, description="Whether STARTTLS is spoken on either leg; needs esmtp.enabled.")
+    profile: Text | None = Field(
+        default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
+    )
+    rules: Annotated[tuple[EncryptionRuleSection, ...], Field(min_length=1, max_length=1)] = Field(
+        default=(EncryptionRuleSection(),), description="The encryption rules; exactly one in this version."
+    )
+    on_failure: OnFailureSection = Field(default=OnFailureSection(), description="How demanded TLS that fails is told.")
+
+
+class GeneralSection(Section):
+    """Limits of a session."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "max_line_length",
+            "hide_server",
+            "greeting_domain",
+            "helo_domain",
+            "uuencode",
+            "binhex",
+            "auto_block_invalid_commands",
+        }
+    )
+
+    idle_timeout: Annotated[int, duration(1, 86_400)] = Field(
+        default=600, description="A session in which nothing happens for this long is ended with 421."
+    )
+    max_session_age: Annotated[int, duration(1, 7 * 86_400)] = Field(
+        default=3600, description="A session that is older is ended with 421 at the next command."
+    )
+    max_sessions: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        default=5000, description="Sessions at a time of the policies with this action."
+    )
+    max_sessions_per_source: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        default=100, description="Sessions at a time of one client address."
+    )
+    max_recipients: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        default=1000, description="Recipients of a transaction; those beyond are refused with 452."
+    )
+    max_address_length: Annotated[int, whole_number(64, 512)] = Field(
+        default=256, description="Length of an address in octets; longer ones are refused."
+    )
+    max_message_size: Annotated[int, size(1024, 100 * 10**9)] = Field(
+        default=50_000_000, description="Size of a message, announced with SIZE; bigger ones are refused with 552."
+    )
+    bare_newline: Annotated[BareNewline, words(_members(BareNewline))] = Field(
+        default=BareNewline.NORMALIZE,
+        description="A line feed without carriage return in DATA: made CRLF with dots stuffed anew, or the message is "
+        "refused. Only CRLF.CRLF ends a message either way.",
+    )
+
+
+_KEYWORDS_LATER = frozenset({"BINARYMIME", "CHUNKING", "AUTH", "ETRN", "LIMITS", "REQUIRETLS"})
+
+
+def _parse_keyword(value: object) -> str:
+    word = str(value).upper()
+    if word in ESMTP_KEYWORDS:
+        return word
+    if word in _KEYWORDS_LATER:
+        raise refusal(f"{word} is not available yet; leave it out")
+    if word == "STARTTLS":
+        raise refusal("STARTTLS is governed by starttls.enabled; leave it out")
+    near = suggestion(word, ESMTP_KEYWORDS | _KEYWORDS_LATER)
+    raise refusal(f"{shown(value)} is no known extension; known are {', '.join(sorted(ESMTP_KEYWORDS))}{near}")
+
+
+class EsmtpSection(Section):
+    """The extended dialogue."""
+
+    enabled: Switch = Field(default=True, description="`false`: EHLO is refused, HELO is spoken, and so no STARTTLS.")
+    allow: tuple[Annotated[str, Form("extension", _parse_keyword)], ...] = Field(
+        default=tuple(sorted(ESMTP_KEYWORDS)),
+        description="Extensions that clients may use where upstream has them too; all others are removed.",
+    )
+    log_denied: Switch = Field(default=True, description="Whether removed extensions are recorded.")
+
+
+class ActionFile(Section):
+    """A proxy action: the rules for a policy's traffic."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "greeting",
+            "authentication",
+            "mail_from",
+            "rcpt_to",
+            "headers",
+            "content_types",
+            "filenames",
+            "antivirus",
+            "spam",
+            "dlp",
+            "message_rules",
+            "tls_level_header",
+            "deny_message",
+        }
+    )
+
+    kind: Annotated[ActionKind, words(_members(ActionKind))] = Field(
+        description="`client` for outbound policies, `server` for inbound ones."
+    )
+    tls: ImplicitTlsSection = Field(default=ImplicitTlsSection(), description="Implicit TLS, port 465.")
+    starttls: StartTlsSection = Field(default=StartTlsSection(), description="Explicit TLS, port 25.")
+    general: GeneralSection = Field(default=GeneralSection(), description="Limits of a session.")
+    esmtp: EsmtpSection = Field(default=EsmtpSection(), description="The extended dialogue.")

@@ -1,0 +1,89 @@
+"""The forms of networks, IP addresses and host names.
+
+Source: RFC 4632 s3.1 (prefix notation); RFC 4291 s2.5.5.2 (IPv4-mapped addresses).
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import Annotated, Final, TypeAlias
+
+from smtpproxy.config.forms import Form, parse_text, refusal
+from smtpproxy.config.problems import shown
+from smtpproxy.policy.model import Network
+from smtpproxy.tls.names import ascii_name
+
+ANY: Final[tuple[Network, ...]] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_WANTED: Final = "give an IP address or a network such as 192.0.2.0/24"
+
+
+def parse_network(text: str) -> Network:
+    """Return the network that an IP address or a prefix writes.
+
+    Raises:
+        PydanticCustomError: it is neither; or has host bits set, and then the message names the right network.
+    """
+    address, slash, length = text.partition("/")
+    try:
+        network = ip_network(text, strict=False)
+        host = ip_address(address)
+    except ValueError:
+        raise refusal(f"{shown(text)} is no network; {_WANTED}") from None
+    if slash and not length.isdigit():
+        raise refusal(f"{shown(text)} has a mask; write it with a prefix length, {network}")
+    if slash and host != network.network_address:
+        raise refusal(f"{shown(text)} has host bits set; the network is {network}, the one host is {host}")
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        raise refusal(f"{shown(text)} is an IPv4-mapped network; write it as IPv4")
+    return network
+
+
+def _parse_networks(value: object) -> tuple[Network, ...]:
+    if value == "any":
+        return ANY
+    if isinstance(value, str) and re.match(r"[0-9a-fA-F]*[.:]", value):
+        return (parse_network(value),)
+    raise refusal(f"{shown(value)} is no network; {_WANTED}, or any")
+
+
+def _parse_address(value: object) -> str:
+    try:
+        return str(ip_address(parse_text(value)))
+    except ValueError:
+        raise refusal(f"{shown(value)} is no IP address; give one such as 127.0.0.1 or ::1") from None
+
+
+def _parse_loopback(value: object) -> str:
+    address = _parse_address(value)
+    if not ip_address(address).is_loopback:
+        raise refusal(f"{address} is no loopback address; the embedded server takes mail from anybody, give 127.0.0.1")
+    return address
+
+
+def parse_host_name(value: object) -> str:
+    """Return a host name as lower-case A-labels."""
+    text = parse_text(value)
+    name = ascii_name(text)
+    if name is None or re.fullmatch(r"[0-9.]+", name):
+        raise refusal(f"{shown(text)} is no host name; give one such as mx.example.net")
+    return name
+
+
+def _parse_host(value: object) -> str:
+    text = parse_text(value)
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        pass
+    if ":" in text or "[" in text or re.fullmatch(r"[0-9.]+", text):
+        raise refusal(f"{shown(text)} is neither host name nor IP address; ports stand in smtp and smtps, without []")
+    return parse_host_name(text)
+
+
+Networks: TypeAlias = Annotated[tuple[Network, ...], Form("`any`, IP address or network", _parse_networks)]
+Address: TypeAlias = Annotated[str, Form("IP address", _parse_address)]
+LoopbackAddress: TypeAlias = Annotated[str, Form("loopback IP address", _parse_loopback)]
+Host: TypeAlias = Annotated[str, Form("host name or IP address", _parse_host)]
+HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name)]

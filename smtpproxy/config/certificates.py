@@ -1,0 +1,76 @@
+"""Load the certificates that the main file names, and blame the key that names a bad one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpproxy.authority.credentials import Credential, CredentialError, load_authority, load_credential
+from smtpproxy.config.values import Certificates
+from smtpproxy.transport.trust import SYSTEM, TrustError, load_trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from smtpproxy.config.document import Document, Loc
+    from smtpproxy.config.gateway_file import CertificatesSection, KeyPairSection
+    from smtpproxy.config.home import Home
+    from smtpproxy.config.problems import Report
+
+
+class CertificateLoader:
+    """Loads what a document names, relative to a home; what is wrong goes into a report."""
+
+    def __init__(self, document: Document, home: Home, report: Report) -> None:
+        self._document = document
+        self._home = home
+        self._report = report
+
+    def load(self, section: CertificatesSection) -> Certificates | None:
+        """Return all certificates, ``None`` if one of them cannot be used."""
+        loc = ("certificates",)
+        servers = [
+            self.credential(pair, (*loc, "proxy_server", number)) for number, pair in enumerate(section.proxy_server)
+        ]
+        proxy = self._load(section.proxy_authority, (*loc, "proxy_authority"), load_authority)
+        untrusted = self._load(section.untrusted_authority, (*loc, "untrusted_authority"), load_authority)
+        trusted = self._trusted(section.trusted, (*loc, "trusted"))
+        found = tuple(server for server in servers if server)
+        if proxy is None or untrusted is None or trusted is None or len(found) < len(servers):
+            return None
+        self._check_distinct(proxy, untrusted)
+        return Certificates(found, proxy, untrusted, trusted)
+
+    def credential(self, pair: KeyPairSection, loc: Loc) -> Credential | None:
+        """Return a certificate that a server shows, ``None`` if it cannot be used."""
+        return self._load(pair, loc, load_credential)
+
+    def _load(self, pair: KeyPairSection, loc: Loc, load: Callable[[Path, Path], Credential]) -> Credential | None:
+        certificate, key = self._home.resolve(pair.certificate), self._home.resolve(pair.key)
+        try:
+            credential = load(certificate, key)
+        except CredentialError as error:
+            blamed = "certificate" if error.path == certificate else "key"
+            message = f"{getattr(pair, blamed)}: {error.message}"
+            self._report.problem(self._document.problem((*loc, blamed), message))
+            return None
+        for notice in credential.notices:
+            self._report.notice(self._document.problem(loc, notice))
+        return credential
+
+    def _trusted(self, text: str, loc: Loc) -> str | Path | None:
+        source = SYSTEM if text == SYSTEM else self._home.resolve(text)
+        try:
+            load_trust(source)
+        except TrustError as error:
+            self._report.problem(self._document.problem(loc, f"{error.path}: {error.message}"))
+            return None
+        return source
+
+    def _check_distinct(self, proxy: Credential, untrusted: Credential) -> None:
+        """A client that trusts one authority must not thereby trust the other."""
+        if proxy.key.public_key() == untrusted.key.public_key():
+            message = (
+                "the same key as proxy_authority, so clients would trust every upstream; make an authority of its own"
+            )
+            self._report.problem(self._document.problem(("certificates", "untrusted_authority"), message))

@@ -1,0 +1,104 @@
+"""How a value is written in a file: words for the reference, and the function that parses what was written.
+
+Every leaf has a form of its own, so that each message says what is wrong, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from smtpproxy.config.near import one_of, suggestion
+from smtpproxy.config.problems import shown
+
+MAX_TEXT_CHARACTERS: Final = 255
+"""More than any name, path or host of a file needs."""
+
+
+def refusal(message: str) -> PydanticCustomError:
+    """Return the error that a parser raises; its message is shown as it is."""
+    return PydanticCustomError("form", "{message}", {"message": message})
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Metadata of a field.
+
+    Args:
+        text: says what may be written.
+        parse: takes what was written, and raises ``refusal`` for what is not of the form.
+    """
+
+    text: str
+    parse: Callable[[object], object]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic call the parser, and nothing else, for the field."""
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+
+def words(taken: Mapping[str, object], *later: str) -> Form:
+    """Return the form of one word out of a few.
+
+    Args:
+        taken: what each word means.
+        later: words of the contract that are not available yet.
+    """
+
+    def parse(value: object) -> object:
+        if isinstance(value, str) and value in taken:
+            return taken[value]
+        if isinstance(value, str) and value in later:
+            raise refusal(f"{shown(value)} is not available yet; use {one_of(taken)}")
+        near = suggestion(value, [*taken, *later]) if isinstance(value, str) else ""
+        raise refusal(f"{shown(value)} is not allowed here; use {one_of(taken)}{near}")
+
+    return Form(one_of([f"`{word}`" for word in taken]), parse)
+
+
+def whole_number(lowest: int, highest: int) -> Form:
+    """Return the form of a whole number within bounds."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise refusal(f"{shown(value)} is not a whole number; give {lowest} to {highest}")
+        return bounded(value, lowest, highest, str)
+
+    return Form(f"whole number, {lowest} to {highest}", parse)
+
+
+def bounded(value: int, lowest: int, highest: int, write: Callable[[int], str]) -> int:
+    """Return ``value`` if it is within bounds, else refuse it with the bounds as ``write`` writes them."""
+    if not lowest <= value <= highest:
+        raise refusal(f"{write(value)} is out of range; give {write(lowest)} to {write(highest)}")
+    return value
+
+
+def parse_text(value: object) -> str:
+    """Return a line of text; numbers are refused, with the advice to quote them."""
+    if not isinstance(value, str):
+        hint = f'; write "{value}" in quotes' if isinstance(value, int) else ""
+        raise refusal(f"{shown(value)} is not text{hint}")
+    if not 0 < len(value) <= MAX_TEXT_CHARACTERS or not value.isprintable():
+        raise refusal(f"must be one line of 1 to {MAX_TEXT_CHARACTERS} printable characters")
+    return value
+
+
+_MEANT: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def _parse_switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    meant = _MEANT.get(str(value).lower())
+    raise refusal(f"{shown(value)} is neither true nor false" + (f"; write {meant}" if meant else ""))
+
+
+Switch: TypeAlias = Annotated[bool, Form("`true` or `false`", _parse_switch)]
+Text: TypeAlias = Annotated[str, Form("text", parse_text)]
+FilePath: TypeAlias = Annotated[str, Form("path", parse_text)]
+Port: TypeAlias = Annotated[int, whole_number(1, 65535)]

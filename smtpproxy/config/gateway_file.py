@@ -1,0 +1,188 @@
+"""The main file: the gateway, its interception, policies, certificates, records and embedded upstream."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+
+from smtpproxy.config.addresses import ANY, Address, Host, HostName, LoopbackAddress, Networks
+from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
+from smtpproxy.config.problems import shown
+from smtpproxy.config.section import Section
+from smtpproxy.policy.model import Direction, TlsSupport
+
+
+def _parse_workers(value: object) -> int:
+    if value == 1 and type(value) is int:
+        return 1
+    if value == "auto" or (type(value) is int and value > 1):
+        raise refusal(f"{shown(value)} is not available yet; use 1")
+    raise refusal(f"{shown(value)} is no number of workers; use 1")
+
+
+class GatewaySection(Section):
+    """The gateway itself."""
+
+    name: HostName | None = Field(
+        default=None,
+        description="The host name in the proxy's own replies.",
+        json_schema_extra={"default": "the machine's host name"},
+    )
+    workers: Annotated[int, Form("`1`", _parse_workers)] = Field(
+        default=1, description="Processes that handle mail; one in this version."
+    )
+
+
+class PortsSection(Section):
+    """The ports by how their connections begin: in clear (`smtp`) or with TLS (`smtps`)."""
+
+    smtp: tuple[Port, ...] = Field(default=(25,), description="Ports whose connections begin in clear.")
+    smtps: tuple[Port, ...] = Field(default=(465,), description="Ports whose connections begin with TLS.")
+
+
+class InterceptionSection(Section):
+    """How connections come to the proxy."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"trusted_balancers", "on_stop"})
+
+    mode: Annotated[str, words({"explicit": "explicit"}, "tproxy", "redirect", "proxy_protocol")] = Field(
+        default="explicit", description="`explicit`: clients dial the gateway."
+    )
+    listen: Annotated[tuple[Address, ...], Field(min_length=1)] = Field(
+        default=("0.0.0.0", "::"),  # noqa: S104  # a gateway serves the network
+        description="The addresses that ports are bound on.",
+    )
+    ports: PortsSection = Field(
+        default=PortsSection(), description="The ports; each is bound if an enabled policy takes its kind."
+    )
+
+
+class UpstreamSection(Section):
+    """Where a policy's sessions are opened anew."""
+
+    host: Host = Field(description="The upstream server.")
+    smtp: Port = Field(default=25, description="Its port for sessions that begin in clear.")
+    smtps: Port = Field(default=465, description="Its port for sessions that begin with TLS.")
+
+
+_HOST_OR_EMBEDDED = "use {host: NAME, smtp: 25, smtps: 465} or embedded"
+
+
+def _host_or_embedded(value: object, handler: ValidatorFunctionWrapHandler) -> UpstreamSection | None:
+    if value == "embedded":
+        return None
+    if value == "original_destination":
+        raise refusal(f"'original_destination' is not available yet; {_HOST_OR_EMBEDDED}")
+    if not isinstance(value, dict):
+        raise refusal(f"{shown(value)} is not allowed here; {_HOST_OR_EMBEDDED}")
+    section: UpstreamSection = handler(value)
+    return section
+
+
+class PolicySection(Section):
+    """A policy: which traffic is proxied, on which kinds of port, with which proxy action."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"peer_policies", "send_client"})
+
+    name: Text = Field(description="Named in records; no two policies may share it.")
+    enabled: Switch = Field(default=True, description="Whether the policy is looked at.")
+    direction: Annotated[Direction, words({each.value: each for each in Direction})] = Field(
+        description="Outbound: inside to Internet, clients see a minted certificate. Inbound: Internet to own servers, "
+        "clients see the Proxy Server certificate."
+    )
+    source: Annotated[tuple[Networks, ...], Field(min_length=1)] = Field(
+        default=(ANY,), description="The clients, by address.", json_schema_extra={"default": "`[any]`"}
+    )
+    destination: Annotated[tuple[Networks, ...], Field(min_length=1)] = Field(
+        default=(ANY,), description="The address that the client dialled.", json_schema_extra={"default": "`[any]`"}
+    )
+    tls_support: Annotated[TlsSupport, words({each.value: each for each in TlsSupport})] = Field(
+        default=TlsSupport.ENABLED,
+        description="Kinds of port: `disabled` 25 only, `enabled` 25 and 465, `required` 465 only.",
+    )
+    proxy_action: Text | None = Field(
+        default=None,
+        description="The proxy action; of kind client for outbound, server for inbound.",
+        json_schema_extra={"default": "`SMTP-Outgoing.Standard` outbound, `SMTP-Incoming.Standard` inbound"},
+    )
+    upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded)] = Field(
+        description="Where sessions are opened anew: a server, or `embedded` for the embedded one."
+    )
+    source_address: Annotated[str, words({"gateway": "gateway"}, "client")] = Field(
+        default="gateway", description="The address that upstream sees: the gateway's own."
+    )
+
+
+class KeyPairSection(Section):
+    """A certificate and its key."""
+
+    certificate: FilePath = Field(description="PEM file of the certificate, then those that certify it.")
+    key: FilePath = Field(description="PEM file of its private key, not encrypted, mode 0600.")
+
+
+def _pair(name: str) -> KeyPairSection:
+    return KeyPairSection(certificate=f"certs/{name}.pem", key=f"certs/{name}.key")
+
+
+class CertificatesSection(Section):
+    """The certificates that clients see, and the authorities that upstream's certificate must come from."""
+
+    proxy_server: Annotated[tuple[KeyPairSection, ...], Field(min_length=1)] = Field(
+        default=(_pair("proxy-server"),),
+        description="Proxy Server certificates, shown to inbound clients: the first is the default, others are picked "
+        "by the client's SNI.",
+        json_schema_extra={"default": "`certs/proxy-server.pem`, `.key`"},
+    )
+    proxy_authority: KeyPairSection = Field(
+        default=_pair("proxy-authority"),
+        description="The authority that signs what outbound clients see; they must trust it.",
+        json_schema_extra={"default": "`certs/proxy-authority.pem`, `.key`"},
+    )
+    untrusted_authority: KeyPairSection = Field(
+        default=_pair("untrusted-authority"),
+        description="The authority that signs it where upstream's own certificate is not valid; nobody may trust it.",
+        json_schema_extra={"default": "`certs/untrusted-authority.pem`, `.key`"},
+    )
+    trusted: FilePath = Field(
+        default="system",
+        description="The authorities that upstream certificates are checked with: `system`, a PEM file, or a directory "
+        "of PEM files.",
+    )
+
+
+class RecordsSection(Section):
+    """The JSON records."""
+
+    file: FilePath | None = Field(
+        default="var/records.jsonl", description="File that records are appended to, one a line; `null` for none."
+    )
+
+
+class EmbeddedSection(Section):
+    """The embedded server, which writes what it accepts into a Maildir; it is there if this key is."""
+
+    host: LoopbackAddress = Field(default="127.0.0.1", description="The address that it listens on.")
+    smtp: Port = Field(default=2526, description="Its port with STARTTLS.")
+    smtps: Port = Field(default=4651, description="Its port with implicit TLS.")
+    name: HostName = Field(default="localhost", description="Its host name.")
+    maildir: FilePath = Field(default="var/maildir", description="The folder that takes the mail; made if missing.")
+    certificate: FilePath = Field(default="certs/demo-upstream.pem", description="PEM file of its certificate chain.")
+    key: FilePath = Field(default="certs/demo-upstream.key", description="PEM file of its private key.")
+
+
+class MainFile(Section):
+    """The gateway: interception, policies, certificates, records, embedded server."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"stores", "engines", "admin", "quarantine"})
+
+    gateway: GatewaySection = Field(default=GatewaySection(), description="The gateway itself.")
+    interception: InterceptionSection = Field(
+        default=InterceptionSection(), description="How connections come to the proxy."
+    )
+    policies: Annotated[tuple[PolicySection, ...], Field(min_length=1)] = Field(
+        description="What is proxied: the first policy that matches wins; without a match the connection is closed."
+    )
+    certificates: CertificatesSection = Field(default=CertificatesSection(), description="Certificates and keys.")
+    records: RecordsSection = Field(default=RecordsSection(), description="The JSON records.")
+    embedded: EmbeddedSection | None = Field(default=None, description="The embedded server.")

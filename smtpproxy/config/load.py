@@ -1,0 +1,130 @@
+"""Load a configuration: every file, every certificate, every mistake at once."""
+
+from __future__ import annotations
+
+import socket
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from smtpproxy.config.actions import make_actions
+from smtpproxy.config.certificates import CertificateLoader
+from smtpproxy.config.document import Document, read_document
+from smtpproxy.config.folder import read_folder
+from smtpproxy.config.gateway_file import (
+    CertificatesSection,
+    EmbeddedSection,
+    GatewaySection,
+    InterceptionSection,
+    KeyPairSection,
+    MainFile,
+    RecordsSection,
+)
+from smtpproxy.config.home import Home
+from smtpproxy.config.listening import check_listening
+from smtpproxy.config.lists import read_lists
+from smtpproxy.config.policy_checks import PolicyChecks
+from smtpproxy.config.problems import ConfigurationErrors, Report
+from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.section import part, problems
+from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
+from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception
+from smtpproxy.policy.model import PortKind
+from smtpproxy.tls.names import ascii_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smtpproxy.policy.model import ProxyAction
+
+
+def load_configuration(path: Path) -> Configuration:
+    """Load the main file and what stands beside it.
+
+    Args:
+        path: the main file; the folders ``proxy-actions``, ``tls-profiles`` and ``lists`` are looked for beside it.
+
+    Raises:
+        ConfigurationErrors: every mistake in every file, and every certificate that cannot be used.
+    """
+    report = Report()
+    folder = path.parent
+    profiles = make_profiles(read_folder(folder / PROFILES, report), report)
+    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, report)
+    lists = read_lists(folder / LISTS, report)
+    try:
+        document = read_document(path)
+    except ConfigurationErrors as errors:
+        report.include(errors)
+        raise ConfigurationErrors(report.problems, report.notices) from None
+    configuration = _Assembly(document, Home.of(path), report).assemble(actions, lists)
+    report.conclude()
+    if configuration is None:
+        raise AssertionError("a configuration without problems is complete")
+    return configuration
+
+
+class _Assembly:
+    """Makes a configuration of the main file; sections are taken one by one, so that one mistake hides no other."""
+
+    def __init__(self, document: Document, home: Home, report: Report) -> None:
+        self._document = document
+        self._home = home
+        self._report = report
+        self._certificates = CertificateLoader(document, home, report)
+
+    def assemble(
+        self, actions: dict[str, ProxyAction | None], lists: dict[str, tuple[str, ...]]
+    ) -> Configuration | None:
+        self._report.problems.extend(problems(MainFile, self._document))
+        document = self._document
+        interception = part(InterceptionSection, document, "interception")
+        embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
+        if interception:
+            check_listening(document, interception, embedded, self._report)
+        policies = PolicyChecks(document, actions, self._report).run(interception, embedded)
+        section = part(CertificatesSection, document, "certificates")
+        certificates = self._certificates.load(section) if section else None
+        gateway = self._gateway()
+        records = part(RecordsSection, document, "records")
+        server = self._embedded(embedded) if embedded else None
+        if self._report.problems or not (interception and certificates and gateway and records):
+            return None
+        return Configuration(
+            home=self._home.path,
+            gateway=gateway,
+            interception=_interception(interception),
+            policies=policies,
+            certificates=certificates,
+            embedded=server,
+            records=self._home.resolve(records.file) if records.file else None,
+            lists=MappingProxyType(lists),
+            notices=tuple(map(str, sorted(self._report.notices))),
+        )
+
+    def _gateway(self) -> Gateway | None:
+        section = part(GatewaySection, self._document, "gateway")
+        if section is None:
+            return None
+        name = section.name or ascii_name(socket.gethostname())
+        if name is None:
+            message = "this machine's host name is no DNS name; give one such as gw1.example.net"
+            self._report.problem(self._document.problem(("gateway", "name"), message))
+            return None
+        return Gateway(name, section.workers)
+
+    def _embedded(self, section: EmbeddedSection) -> EmbeddedServer:
+        self._certificates.credential(KeyPairSection(certificate=section.certificate, key=section.key), ("embedded",))
+        return EmbeddedServer(
+            host=section.host,
+            smtp=section.smtp,
+            smtps=section.smtps,
+            name=section.name,
+            certificate=self._home.resolve(section.certificate),
+            key=self._home.resolve(section.key),
+            maildir=self._home.resolve(section.maildir),
+        )
+
+
+def _interception(section: InterceptionSection) -> Interception:
+    ports = {PortKind.SMTP: section.ports.smtp, PortKind.SMTPS: section.ports.smtps}
+    return Interception(section.listen, MappingProxyType(ports))

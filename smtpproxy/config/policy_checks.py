@@ -1,0 +1,151 @@
+"""Check policies against what they name, and against each other."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from smtpproxy.config.addresses import ANY
+from smtpproxy.config.gateway_file import PolicySection
+from smtpproxy.config.policies import action_name, make_policy
+from smtpproxy.config.references import check_reference
+from smtpproxy.config.section import part
+from smtpproxy.config.shadows import shadows
+from smtpproxy.policy.model import ActionKind, Direction, PortKind, RecipientEncryption, SenderEncryption, TlsSupport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smtpproxy.config.document import Document
+    from smtpproxy.config.gateway_file import EmbeddedSection, InterceptionSection
+    from smtpproxy.config.problems import Report
+    from smtpproxy.policy.model import Policy, ProxyAction
+
+KINDS: Final = {Direction.OUTBOUND: ActionKind.CLIENT, Direction.INBOUND: ActionKind.SERVER}
+
+
+class PolicyChecks:
+    """Checks the policies of a main file.
+
+    Args:
+        document: the main file.
+        actions: the proxy actions by name, ``None`` for one with mistakes.
+        report: takes what is found.
+    """
+
+    def __init__(self, document: Document, actions: Mapping[str, ProxyAction | None], report: Report) -> None:
+        self._document = document
+        self._actions = actions
+        self._report = report
+
+    def run(self, interception: InterceptionSection | None, embedded: EmbeddedSection | None) -> tuple[Policy, ...]:
+        """Check every policy, and return those without mistakes."""
+        self._check_names()
+        policies: list[Policy] = []
+        for number in range(self._count()):
+            section = part(PolicySection, self._document, "policies", number)
+            check_reference(
+                self._document, ("policies", number, "proxy_action"), self._actions, "proxy action", self._report
+            )
+            if section:
+                self._check_section(number, section, embedded)
+            policy = make_policy(section, self._actions, embedded) if section else None
+            if policy:
+                self._check_policy(number, policy, policies, interception)
+                policies.append(policy)
+        self._notice_idle(policies)
+        return tuple(policies)
+
+    def _count(self) -> int:
+        found = self._document.get("policies")
+        return len(found) if isinstance(found, list) else 0
+
+    def _problem(self, number: int, key: str, message: str) -> None:
+        self._report.problem(self._document.problem(("policies", number, key), message))
+
+    def _notice(self, number: int, key: str, message: str) -> None:
+        self._report.notice(self._document.problem(("policies", number, key), message))
+
+    def _check_names(self) -> None:
+        first: dict[object, int] = {}
+        for number in range(self._count()):
+            name = self._document.get("policies", number, "name")
+            if isinstance(name, str) and name in first:
+                line = self._document.values[("policies", first[name], "name")].line
+                self._problem(number, "name", f"the policy at line {line} has the same name; rename one of them")
+            elif isinstance(name, str):
+                first[name] = number
+
+    def _check_section(self, number: int, section: PolicySection, embedded: EmbeddedSection | None) -> None:
+        if section.upstream is None and embedded is None and not self._document.get("embedded"):
+            self._problem(number, "upstream", "there is no embedded server; add the key 'embedded: {}', or name a host")
+        action = self._actions.get(action_name(section))
+        wanted = KINDS[section.direction]
+        if action and action.kind is not wanted:
+            message = (
+                f"{action.name} is of kind {action.kind.value}, and {section.direction.value} policies need kind "
+                f"{wanted.value}; name another, or change direction"
+            )
+            self._problem(number, "proxy_action", message)
+
+    def _check_policy(
+        self, number: int, policy: Policy, earlier: list[Policy], interception: InterceptionSection | None
+    ) -> None:
+        hidden_by = shadows(policy, earlier)
+        if hidden_by and policy.enabled:
+            names = " and ".join(f"'{each.name}'" for each in hidden_by)
+            self._notice(number, "name", f"never matches, since {names} before it takes all of its traffic; move it up")
+        self._notice_tls(number, policy)
+        self._notice_addresses(number, policy)
+        if interception:
+            self._check_ports(number, policy, interception)
+
+    def _notice_tls(self, number: int, policy: Policy) -> None:
+        if policy.tls_support is TlsSupport.DISABLED:
+            message = (
+                f"disabled leaves port 465 unbound, so what tls.action of {policy.action.name} inspects never comes"
+            )
+            self._notice(number, "tls_support", message)
+            return
+        for rule in policy.action.starttls.rules:
+            below = rule.sender is not SenderEncryption.REQUIRED or rule.recipient is not RecipientEncryption.REQUIRED
+            if below:
+                levels = f"sender {rule.sender.value}, recipient {rule.recipient.value}"
+                message = f"on port 465 rule '{rule.name}' ({levels}) is read as required on both sides"
+                self._notice(number, "proxy_action", message)
+
+    def _notice_addresses(self, number: int, policy: Policy) -> None:
+        if policy.direction is Direction.INBOUND:
+            message = "upstream sees the gateway's address for every client, so switch its SPF and DNSBL checks off"
+            self._notice(number, "source_address", message)
+        elif set(ANY) <= set(policy.source):
+            message = "any client may send as if it were inside; name the inside networks, such as [10.0.0.0/8]"
+            self._notice(number, "source", message)
+
+    def _check_ports(self, number: int, policy: Policy, interception: InterceptionSection) -> None:
+        ports = {PortKind.SMTP: interception.ports.smtp, PortKind.SMTPS: interception.ports.smtps}
+        if policy.enabled and not any(ports[kind] for kind in policy.tls_support.ports):
+            self._notice(number, "tls_support", "never matches, since interception.ports has no port of this kind")
+        for kind in policy.tls_support.ports:
+            if policy.upstream.port(kind) in ports[PortKind.SMTP] + ports[PortKind.SMTPS] and _is_here(
+                policy.upstream.host, interception.listen
+            ):
+                message = (
+                    f"{policy.upstream.host} port {policy.upstream.port(kind)} is the gateway itself; name another"
+                )
+                self._problem(number, "upstream", message)
+
+    def _notice_idle(self, policies: list[Policy]) -> None:
+        if policies and not any(policy.enabled for policy in policies):
+            self._report.notice(self._document.problem(("policies",), "no policy is enabled, so no port is bound"))
+
+
+def _is_here(host: str, listen: tuple[str, ...]) -> bool:
+    """Whether ``host`` is an address that the gateway binds; on all of them if it listens on every address."""
+    if host in listen:
+        return True
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return loopback and any(ip_address(address).is_unspecified for address in listen)

@@ -1,0 +1,33 @@
+"""Make TLS profiles of their files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpproxy.config.profile_file import ProfileFile
+from smtpproxy.config.section import part, problems
+from smtpproxy.policy.profiles import profile_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smtpproxy.config.document import Document
+    from smtpproxy.config.problems import Report
+    from smtpproxy.policy.model import TlsProfile
+
+
+def make_profiles(documents: Mapping[str, Document | None], report: Report) -> dict[str, TlsProfile | None]:
+    """Return each profile by its name, ``None`` for one with mistakes."""
+    return {name: _make_profile(name, document, report) if document else None for name, document in documents.items()}
+
+
+def _make_profile(name: str, document: Document, report: Report) -> TlsProfile | None:
+    report.problems.extend(problems(ProfileFile, document))
+    file = part(ProfileFile, document)
+    if file is None:
+        return None
+    profile = file.profile(name)
+    refused = profile_problem(profile)
+    if refused:
+        report.problem(document.problem(("pfs",), refused))
+    return profile

@@ -1,0 +1,114 @@
+"""The base of every mapping in a file, and the messages for what does not fit it.
+
+A key that the product is going to have is told from one that nobody knows.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from smtpproxy.config.document import Document, Loc
+from smtpproxy.config.near import suggestion
+from smtpproxy.config.problems import Problem, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
+
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """A mapping of known keys; one that is empty or null stands for its defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the contract that are not available yet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+def part(section: type[S], document: Document, *loc: str | int) -> S | None:
+    """Return the section at ``loc``, ``None`` if there are mistakes in it (which ``problems`` tells)."""
+    try:
+        return section.model_validate(document.get(*loc))
+    except ValidationError:
+        return None
+
+
+def problems(section: type[Section], document: Document) -> Iterator[Problem]:
+    """Yield every mistake of form in a file whose top is ``section``."""
+    try:
+        section.model_validate(document.value)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            if not _is_echo(details):
+                yield _problem(section, document, details)
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """Whether a list is called too short only because its entries, told one by one, do not count."""
+    entries = details["input"]
+    return details["type"] == "too_short" and isinstance(entries, list) and len(entries) >= details["ctx"]["min_length"]
+
+
+_MESSAGES: Final = {
+    "missing": "must be given",
+    "tuple_type": "{value} is not a list; write [...] or one '- ...' a line",
+    "model_type": "{value} is not a mapping; write 'key: value' lines",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "more than {max_length} is not available yet; leave it out",
+}
+
+
+def _problem(section: type[Section], document: Document, details: ErrorDetails) -> Problem:
+    loc: Loc = details["loc"]
+    if details["type"] == "extra_forbidden":
+        return document.problem(loc, _unknown_key(_section_at(section, loc), str(loc[-1])), at_key=True)
+    template = _MESSAGES.get(details["type"])
+    if template is None:
+        return document.problem(loc, details["msg"])
+    if details["type"] == "too_long":
+        loc = (*loc, details["ctx"]["max_length"])
+    values = {"value": shown(details["input"]), **details.get("ctx", {})}
+    return document.problem(loc, template.format_map(values))
+
+
+def _unknown_key(section: type[Section], key: str) -> str:
+    if key in section.later:
+        return "not available yet; leave it out"
+    known = list(section.model_fields)
+    near = suggestion(key, [*known, *section.later])
+    return f"unknown key{near}" if near else f"unknown key; known here: {', '.join(known)}"
+
+
+def _section_at(section: type[Section], loc: Loc) -> type[Section]:
+    for key in loc[:-1]:
+        if isinstance(key, str):
+            section = _sections_below(section)[key]
+    return section
+
+
+@cache
+def _sections_below(section: type[Section]) -> dict[str, type[Section]]:
+    """Return the sections that a section's keys hold, themselves or in a list."""
+    found = {}
+    for name, info in section.model_fields.items():
+        for candidate in _flattened(info.annotation):
+            if isinstance(candidate, type) and issubclass(candidate, Section):
+                found[name] = candidate
+    return found
+
+
+def _flattened(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  # annotations have no common type
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _flattened(argument)

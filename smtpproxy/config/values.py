@@ -1,0 +1,86 @@
+"""A whole configuration as frozen values: what a gateway is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from smtpproxy.authority.credentials import Credential
+    from smtpproxy.policy.model import Policy, PortKind
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The gateway: its host name in its own replies, and how many processes handle mail."""
+
+    name: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """Where connections arrive: IP addresses, and the ports of each kind."""
+
+    listen: tuple[str, ...]
+    ports: Mapping[PortKind, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Certificates with their keys, loaded and checked.
+
+    Args:
+        proxy_server: the Proxy Server certificates; the first is the default.
+        proxy_authority: signs leaves for upstreams whose certificate is valid.
+        untrusted_authority: signs leaves for all others.
+        trusted: ``system``, a PEM file or a folder of PEM files.
+    """
+
+    proxy_server: tuple[Credential, ...]
+    proxy_authority: Credential
+    untrusted_authority: Credential
+    trusted: str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """The embedded server: where it listens, what it is called, its certificate, and where mail goes."""
+
+    host: str
+    smtp: int
+    smtps: int
+    name: str
+    certificate: Path
+    key: Path
+    maildir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration without mistakes.
+
+    Args:
+        home: the folder that relative paths start at, absolute.
+        gateway: the gateway itself.
+        interception: where connections arrive.
+        policies: in their order; disabled ones too.
+        certificates: what clients are shown, and what upstreams are checked with.
+        embedded: the embedded server, ``None`` for none.
+        records: the file that JSON records are appended to, ``None`` for none.
+        lists: the entries of each list by its name, in canonical form.
+        notices: what an administrator should hear, each ``file:line:column: key: message``.
+    """
+
+    home: Path
+    gateway: Gateway
+    interception: Interception
+    policies: tuple[Policy, ...]
+    certificates: Certificates
+    embedded: EmbeddedServer | None
+    records: Path | None
+    lists: Mapping[str, tuple[str, ...]]
+    notices: tuple[str, ...]
