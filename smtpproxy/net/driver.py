@@ -148,6 +148,10 @@ class _Mute:
 _MUTE = _Mute()
 
 
+def _already_ended(_: Driver) -> None:
+    """A session that fails while it ends has ended all the same."""
+
+
 class Driver:
     """Runs one session.
 
@@ -216,7 +220,7 @@ class Driver:
 
     def forget(self, leg: Leg) -> None:
         """Let go of a stream that ends itself."""
-        stream = self._streams(leg)
+        stream = self._find(leg)
         if stream is not None:
             stream.owner = _MUTE
         if leg is Leg.CLIENT:
@@ -243,10 +247,10 @@ class Driver:
             case StartTls(request):
                 self._start_tls(request)
             case PauseReading(leg):
-                if stream := self._streams(leg):
+                if stream := self._find(leg):
                     stream.pause()
             case ResumeReading(leg):
-                if stream := self._streams(leg):
+                if stream := self._find(leg):
                     stream.resume()
             case _:
                 self._begin_or_end(action)
@@ -264,11 +268,11 @@ class Driver:
             case _:
                 assert_never(action)
 
-    def _streams(self, leg: Leg) -> Stream | None:
+    def _find(self, leg: Leg) -> Stream | None:
         return self._client if leg is Leg.CLIENT else self._upstream
 
     def _stream(self, leg: Leg) -> Stream:
-        stream = self._streams(leg)
+        stream = self._find(leg)
         if stream is None:
             raise AssertionError(f"the {leg.value} leg has no connection")
         return stream
@@ -293,7 +297,7 @@ class Driver:
         if leg is Leg.UPSTREAM and self._dial is not None:
             self._dial.cancel()
             self._dial = None
-        stream = self._streams(leg)
+        stream = self._find(leg)
         if stream is None:
             return
         self.forget(leg)
@@ -305,7 +309,8 @@ class Driver:
     def _end(self) -> None:
         self._deadlines.stop()
         self._events.clear()
-        self._on_end(self)
+        on_end, self._on_end = self._on_end, _already_ended
+        on_end(self)
 
     def _due(self, timer: Timer) -> None:
         self.post(TimedOut(timer))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.session.actions import PauseReading, ResumeReading
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
@@ -17,7 +16,7 @@ from smtpproxy.tls.facts import TlsFacts
 NOTHING_OFFERED = Capabilities(b"", ())
 
 
-class Hold(Enum):
+class Hold(IdentityEnum):
     """Why the client is not being read."""
 
     QUEUE = "its pipelined commands fill the queue"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from smtpproxy.enums import IdentityEnum
 
 
-class Leg(Enum):
+class Leg(IdentityEnum):
     """Client leg: whoever connected to us. Upstream leg: whomever we connected to."""
 
     CLIENT = "client"

@@ -8,14 +8,14 @@ The drawings under `docs/states/` are made from these tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Final, TypeAlias
 
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp.commands import Verb
 
 
-class ClientState(Enum):
+class ClientState(IdentityEnum):
     """Where the client leg is."""
 
     CONNECTED = "connected"  # not greeted: upstream has not greeted yet
@@ -31,7 +31,7 @@ class ClientState(Enum):
     CLOSED = "closed"
 
 
-class ClientStep(Enum):
+class ClientStep(IdentityEnum):
     """What moves the client leg besides an accepted verb."""
 
     COLLECT = "collect ClientHello"
@@ -44,7 +44,7 @@ class ClientStep(Enum):
     CLOSE = "close"
 
 
-class UpstreamState(Enum):
+class UpstreamState(IdentityEnum):
     """Where the upstream leg is."""
 
     IDLE = "idle"
@@ -63,7 +63,7 @@ class UpstreamState(Enum):
     CLOSED = "closed"
 
 
-class UpstreamStep(Enum):
+class UpstreamStep(IdentityEnum):
     """What moves the upstream leg."""
 
     DIAL = "dial"

@@ -5,10 +5,10 @@ Source: RFC 5321 s4.5.3.2 (timeouts); s4.5.3.2.7 asks a server to wait at least 
 
 from __future__ import annotations
 
-from enum import Enum
+from smtpproxy.enums import IdentityEnum
 
 
-class Timer(Enum):
+class Timer(IdentityEnum):
     """One wait; setting a timer again moves its deadline."""
 
     AGE = "age"  # of the whole session

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.addresses import AddressError, Path, parse_forward_path, parse_reverse_path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smtpproxy.smtp.replies import Reply
 
 
-class Verb(Enum):
+class Verb(IdentityEnum):
     """Every verb that is told apart; the session's tables are keyed on it."""
 
     EHLO = "EHLO"
