@@ -1,6 +1,6 @@
 """What a peer offers in its EHLO reply, and what the proxy offers in its own.
 
-Source: RFC 5321 s4.1.1.1 (form of the reply), s2.2.1 (extensions are per hop); RFC 1870 s4 (SIZE);
+Source: RFC 5321 s4.1.1.1 (form of the reply), s2.2.1 (extensions are per hop); RFC 1870 s3 (SIZE);
 RFC 2920 s3 (PIPELINING); RFC 3207 s4 (STARTTLS).
 """
 
@@ -83,7 +83,7 @@ def denied(upstream: Capabilities, allow: frozenset[str]) -> tuple[str, ...]:
 
 
 def _smaller_size(upstream: Capabilities, size_limit: int) -> bytes:
-    """Return the smaller limit; 0 and a missing argument mean no limit that is known (RFC 1870 s4)."""
+    """Return the smaller limit; 0 and a missing argument mean no limit that is known (RFC 1870 s3)."""
     argument = upstream.argument("SIZE") or b""
     upstream_limit = int(argument) if _SIZE.match(argument) else 0
     limits = [limit for limit in (size_limit, upstream_limit) if limit]

@@ -1,7 +1,6 @@
 """Every reply that the proxy makes itself.
 
-Source: RFC 5321 s4.2.3 (codes), RFC 3463 s3 (enhanced codes), RFC 7504 (521, not used), RFC 3207 s4 (STARTTLS),
-RFC 1870 s6 (size), RFC 2920 s3.1 (no client may pipeline what ends a group).
+Source: RFC 5321 s4.2.3 (codes); RFC 3463 s3 (enhanced codes); RFC 3207 s4 (STARTTLS); RFC 1870 s4 (size).
 
 One short sentence for any sender, never a name from inside. The text of a 421 does not begin with a domain, although
 RFC 5321 shows one: the codes are what programs read.

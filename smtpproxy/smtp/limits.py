@@ -10,7 +10,7 @@ from typing import Final
 # Sizes --------------------------------------------------------------------------------------------------------------
 
 LOCAL_PART_OCTETS: Final = 256
-"""RFC: 64 (s4.5.3.1.1), to be exceeded where possible. Postfix has no limit of its own, Exim 256 for the address.
+"""RFC: 64 (s4.5.3.1.1), to be exceeded where possible. Postfix has no limit but that of the line.
 Bounce addresses that carry another address (VERP, SRS) pass 64 every day. The configured limit is the session's."""
 
 DOMAIN_OCTETS: Final = 255
@@ -21,8 +21,8 @@ PATH_OCTETS: Final = 1024
 address alone is bounded by the two limits above and by the configured one."""
 
 COMMAND_LINE_OCTETS: Final = 2048
-"""RFC: 512 with CRLF (s4.5.3.1.4), raised by extensions: SIZE 26, BODY 17, DSN 127 for MAIL and 528 for RCPT,
-SMTPUTF8 10. Postfix: 2048 (`line_length_limit`). Exim: 16384, for AUTH. AUTH is not handled, so 2048 does."""
+"""RFC: 512 with CRLF (s4.5.3.1.4), raised by each extension (SIZE by 26, BODY by 17, SMTPUTF8 by 10, DSN by more).
+Postfix: 2048 (`line_length_limit`). Exim: 16384, for AUTH. AUTH is not handled, so 2048 does."""
 
 DISCARDED_LINE_OCTETS: Final = 65_536
 """RFC: none. An over-long command line is dropped unbuffered and answered at its end; a line of 32 times the limit is
@@ -32,7 +32,7 @@ REPLY_LINE_OCTETS: Final = 2048
 """RFC: 512 with code and CRLF (s4.5.3.1.5). Postfix's client takes 2048; some servers put long URLs in a refusal."""
 
 REPLY_LINES: Final = 256
-"""RFC: none. The longest honest replies are EHLO's (some 30 lines) and HELP's; Exim gives up by total size instead."""
+"""RFC: none. The longest honest replies are EHLO's (some 30 lines) and HELP's."""
 
 REPLY_OCTETS: Final = 65_536
 """RFC: none. Bounds what one multi-line reply may hold in memory, well above 30 full lines of 2048."""

@@ -1,6 +1,6 @@
 """Parse the parameters of MAIL and RCPT, and check the values of those that are known.
 
-Source: RFC 5321 s4.1.2 (esmtp-param); RFC 1870 s5 (SIZE); RFC 6152 s2 (BODY), RFC 3030 s3 (BINARYMIME); RFC 6531 s3.4
+Source: RFC 5321 s4.1.2 (esmtp-param); RFC 1870 s3 (SIZE); RFC 6152 s2 (BODY), RFC 3030 s3 (BINARYMIME); RFC 6531 s3.4
 (SMTPUTF8); RFC 3461 s4.1 to s4.4 (NOTIFY, ORCPT, RET, ENVID), RFC 6533 s3 (ORCPT with UTF-8).
 """
 
@@ -20,8 +20,9 @@ _PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e
 
 # xtext = *( xchar / hexchar ) ; xchar = "!" to "~" except "+" and "=" ; hexchar = "+" 2HEXDIG (either case is taken)
 _XTEXT: Final = rb"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-Fa-f]{2})*+"
-# utf-8-addr-unitext: as xtext, with UTF-8 and without hexchar (RFC 6533 s3)
-_UNITEXT: Final = rb"[\x21-\x2a\x2c-\x3c\x3e-\x7e\x80-\xff]++"
+# utf-8-addr-unitext = 1*(QUCHAR / EmbeddedUnicodeChar) ; QUCHAR = %x21-2a / %x2c-3c / %x3e-5b / %x5d-7e / UTF-8
+# EmbeddedUnicodeChar = "\x{" HEXPOINT "}" (RFC 6533 s3; utf-8-addr-xtext is the same in ASCII)
+_UNITEXT: Final = rb"(?:[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e\x80-\xff]|\\x\{[0-9A-Fa-f]{2,6}\})++"
 _NOTIFY_ELEMENT: Final = rb"(?:SUCCESS|FAILURE|DELAY)"
 
 Values = Mapping[bytes, re.Pattern[bytes]]
@@ -38,7 +39,8 @@ MAIL_VALUES: Final[Values] = {
 RCPT_VALUES: Final[Values] = {
     b"NOTIFY": re.compile(rb"(?i:NEVER|%b(?:,%b){0,2})\Z" % (_NOTIFY_ELEMENT, _NOTIFY_ELEMENT)),
     b"ORCPT": re.compile(
-        rb"(?=.{1,%d}\Z)(?:(?i:utf-8);%b|[A-Za-z0-9][A-Za-z0-9-]*+;%b)\Z" % (ORCPT_OCTETS, _UNITEXT, _XTEXT)
+        rb"(?=.{1,%d}\Z)(?:(?i:utf-8);%b|(?!(?i:utf-8);)[A-Za-z0-9][A-Za-z0-9-]*+;%b)\Z"
+        % (ORCPT_OCTETS, _UNITEXT, _XTEXT)
     ),
 }
 """The form of the values of RCPT's known parameters."""
@@ -88,7 +90,7 @@ def parse_parameters(octets: bytes, values: Values) -> tuple[Parameter, ...]:
     """
     if not octets:
         return ()
-    words = octets.split()
+    words = [word for word in octets.split(b" ") if word]  # a tab separates nothing
     if octets[0] != ord(" ") or len(words) > PARAMETERS:
         raise ParameterError("parameter-syntax")
     parameters = tuple([_parse_parameter(word, values) for word in words])

@@ -59,7 +59,7 @@ octets_that_matter = st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\0", 
         (b"..\r\n...\r\n.\r\n", b"..\r\n...\r\n"),
         (b"a\0b\r\n\0.\r\n.\0\r\n.\r\n", b"a\0b\r\n\0.\r\n.\0\r\n"),
         (b"\xff\xfe\x80\r\n.\r\n", b"\xff\xfe\x80\r\n"),
-        (b"x" * 100_000 + END, b"x" * 100_000 + b"\r\n"),
+        (b"x" * 5_000 + END, b"x" * 5_000 + b"\r\n"),
     ],
 )
 def test_content_without_bare_newline_passes_as_it_came(
