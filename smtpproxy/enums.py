@@ -11,4 +11,4 @@ class IdentityEnum(Enum):
     ``Enum.__hash__`` is a Python function, and a session looks some 170 members up in its tables.
     """
 
-    __hash__ = object.__hash__  # type: ignore[assignment]
+    __hash__ = object.__hash__
