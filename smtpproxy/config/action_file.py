@@ -117,7 +117,9 @@ class StartTlsSection(Section):
         default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
     )
     rules: Annotated[tuple[EncryptionRuleSection, ...], Field(min_length=1, max_length=1)] = Field(
-        default=(EncryptionRuleSection(),), description="The encryption rules; exactly one in this version."
+        default=(EncryptionRuleSection(),),
+        description="The encryption rules; exactly one in this version.",
+        json_schema_extra={"default": "one rule of defaults"},
     )
     on_failure: OnFailureSection = Field(default=OnFailureSection(), description="How demanded TLS that fails is told.")
 
@@ -183,7 +185,7 @@ def _parse_keyword(value: object) -> str:
 class EsmtpSection(Section):
     """The extended dialogue."""
 
-    enabled: Switch = Field(default=True, description="`false`: EHLO is refused, HELO is spoken, and so no STARTTLS.")
+    enabled: Switch = Field(default=True, description="`false`: no EHLO on either leg, and so no STARTTLS.")
     allow: tuple[Annotated[str, Form("extension", _parse_keyword)], ...] = Field(
         default=tuple(sorted(ESMTP_KEYWORDS)),
         description="Extensions that clients may use where upstream has them too; all others are removed.",

@@ -5,9 +5,10 @@ Every leaf has a form of its own, so that each message says what is wrong, what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -24,6 +25,13 @@ def refusal(message: str) -> PydanticCustomError:
     return PydanticCustomError("form", "{message}", {"message": message})
 
 
+def write_plain(value: object) -> str:
+    """Write a value as a file would."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """Metadata of a field.
@@ -31,10 +39,12 @@ class Form:
     Args:
         text: says what may be written.
         parse: takes what was written, and raises ``refusal`` for what is not of the form.
+        write: the reverse, for the reference's defaults.
     """
 
     text: str
     parse: Callable[[object], object]
+    write: Callable[[Any], str] = write_plain
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let pydantic call the parser, and nothing else, for the field."""
@@ -57,7 +67,10 @@ def words(taken: Mapping[str, object], *later: str) -> Form:
         near = suggestion(value, [*taken, *later]) if isinstance(value, str) else ""
         raise refusal(f"{shown(value)} is not allowed here; use {one_of(taken)}{near}")
 
-    return Form(one_of([f"`{word}`" for word in taken]), parse)
+    def write(value: object) -> str:
+        return next(word for word, meaning in taken.items() if meaning is value)
+
+    return Form(one_of([f"`{word}`" for word in taken]), parse, write)
 
 
 def whole_number(lowest: int, highest: int) -> Form:

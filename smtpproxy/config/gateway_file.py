@@ -107,7 +107,7 @@ class PolicySection(Section):
         json_schema_extra={"default": "`SMTP-Outgoing.Standard` outbound, `SMTP-Incoming.Standard` inbound"},
     )
     upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded)] = Field(
-        description="Where sessions are opened anew: a server, or `embedded` for the embedded one."
+        description="Where sessions are opened anew: a server, or the word `embedded` for the embedded one."
     )
     source_address: Annotated[str, words({"gateway": "gateway"}, "client")] = Field(
         default="gateway", description="The address that upstream sees: the gateway's own."
@@ -160,7 +160,7 @@ class RecordsSection(Section):
 
 
 class EmbeddedSection(Section):
-    """The embedded server, which writes what it accepts into a Maildir; it is there if this key is."""
+    """The embedded server, which writes what it accepts into a Maildir; `embedded: {}` switches it on."""
 
     host: LoopbackAddress = Field(default="127.0.0.1", description="The address that it listens on.")
     smtp: Port = Field(default=2526, description="Its port with STARTTLS.")
@@ -185,4 +185,6 @@ class MainFile(Section):
     )
     certificates: CertificatesSection = Field(default=CertificatesSection(), description="Certificates and keys.")
     records: RecordsSection = Field(default=RecordsSection(), description="The JSON records.")
-    embedded: EmbeddedSection | None = Field(default=None, description="The embedded server.")
+    embedded: EmbeddedSection | None = Field(
+        default=None, description="The embedded server.", json_schema_extra={"default": "none"}
+    )

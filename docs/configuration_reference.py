@@ -1,0 +1,127 @@
+"""Write docs/configuration.md from the configuration's models: ``python docs/configuration_reference.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from smtpproxy.config.action_file import ActionFile
+from smtpproxy.config.forms import Form, write_plain
+from smtpproxy.config.gateway_file import MainFile
+from smtpproxy.config.profile_file import ProfileFile
+from smtpproxy.config.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+TARGET: Final = Path(__file__).with_name("configuration.md")
+
+_INTRODUCTION: Final = """\
+# Configuration
+
+<!-- Made by docs/configuration_reference.py from the models in smtpproxy/config; edit those. -->
+
+| file | holds |
+| --- | --- |
+| `config/smtpproxy.yaml` | the gateway: interception, policies, certificates, records |
+| `config/proxy-actions/NAME.yaml` | one proxy action a file |
+| `config/tls-profiles/NAME.yaml` | one TLS profile a file |
+| `config/lists/NAME.txt` | rule data: one entry a line, `#` begins a comment |
+
+The folders stand beside the main file. Relative paths start at the *home*, the parent of the folder that holds the
+main file; on an installed gateway that is `/etc/smtpproxy`, and there `var/` stands for `/var/lib/smtpproxy`.
+
+Predefined, read-only, and copied with `smtpproxy clone` to be edited: the proxy actions `SMTP-Outgoing.Standard` and
+`SMTP-Incoming.Standard`; the TLS profiles `TLS-Client.Standard`, `TLS-Server.Standard`, `TLS-Client.PFS`,
+`TLS-Server.PFS` and `TLS-Legacy`.
+
+`smtpproxy check` loads all of it and prints every mistake, each as `file:line:column: key: message`; the exit status
+is 78 then. A key that this page calls *not available yet* is refused, never ignored.
+
+Files are YAML with few liberties: `null`, `true`, `false` and decimal integers are what they seem, all else is text
+(`no`, `10:25` and `1.2` too). Aliases, anchors, tags, keys given twice and more than one document are refused. A file
+has at most 256 KiB.
+
+| form | written as |
+| --- | --- |
+| duration | a number and `s`, `m`, `h` or `d`: `30s`, `10m`, `1h`, `2d` |
+| size | octets, or a number and `kB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`: `1024`, `50MB`, `10MiB` |
+| network | `any`, an IP address, or a prefix without host bits: `10.0.0.0/8`, `2001:db8::/32` |
+| name of a file | letters, digits, `.`, `_` and `-`, at most 64 |
+| entry of a list | a domain (itself only), `*.domain` (any below it), address, IP address or prefix |
+"""
+
+_FILES: Final[dict[str, type[Section]]] = {
+    "config/smtpproxy.yaml": MainFile,
+    "config/proxy-actions/NAME.yaml": ActionFile,
+    "config/tls-profiles/NAME.yaml": ProfileFile,
+}
+
+
+def reference() -> str:
+    """Return the whole page."""
+    parts = [_INTRODUCTION]
+    for file, section in _FILES.items():
+        parts.append(f"## `{file}`\n")
+        parts.extend(_section(section, ""))
+    return "\n".join(parts)
+
+
+def _section(section: type[Section], path: str) -> Iterator[str]:
+    if path:
+        yield f"### `{path}`\n"
+    yield f"{section.__doc__}\n"
+    yield "| key | form | default | meaning |\n| --- | --- | --- | --- |"
+    for name, info in section.model_fields.items():
+        yield f"| `{name}` | {_form(info)} | {_default(info)} | {info.description} |"
+    yield ""
+    if section.later:
+        yield f"Not available yet: {', '.join(f'`{key}`' for key in sorted(section.later))}.\n"
+    for name, info in section.model_fields.items():
+        below = _section_of(info)
+        if below:
+            yield from _section(below, f"{path}.{name}".strip(".") + ("[]" if _is_list(info) else ""))
+
+
+def _flattened(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  # annotations have no common type
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _flattened(argument)
+
+
+def _section_of(info: FieldInfo) -> type[Section] | None:
+    found = (each for each in _flattened(info.annotation) if isinstance(each, type) and issubclass(each, Section))
+    return next(found, None)
+
+
+def _is_list(info: FieldInfo) -> bool:
+    return str(info.annotation).startswith("tuple[")
+
+
+def _form_of(info: FieldInfo) -> Form:
+    return next(each for each in (*info.metadata, *_flattened(info.annotation)) if isinstance(each, Form))
+
+
+def _form(info: FieldInfo) -> str:
+    text = "section" if _section_of(info) else _form_of(info).text
+    return f"list: {text}" if _is_list(info) else text
+
+
+def _default(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    if isinstance(extra, dict):
+        return str(extra["default"])
+    if info.is_required():
+        return "must be given"
+    if _section_of(info):
+        return "its keys' defaults"
+    write = write_plain if info.default is None else _form_of(info).write
+    if isinstance(info.default, tuple):
+        return f"`[{', '.join(map(write, info.default))}]`"
+    return f"`{write(info.default)}`"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The command line, and later the console: how an administrator sees and steers the gateway."""

@@ -1,0 +1,79 @@
+"""The command line ``smtpproxy``: every command but the gateway itself, which is ``twistd smtpproxy``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from smtpproxy import __version__
+from smtpproxy.admin.check import check
+from smtpproxy.admin.clone import clone
+from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
+from smtpproxy.admin.init import init
+from smtpproxy.admin.policies import policies
+from smtpproxy.config.problems import ConfigurationErrors
+from smtpproxy.errors import SmtpProxyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="smtpproxy")
+def commands() -> None:
+    """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
+
+
+for _command in (init, check, policies, clone):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit status (sysexits)."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: those of the command line; the process's own if left out.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        commands.main(arguments, prog_name="smtpproxy", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return ExitStatus.USAGE
+    except click.Abort:
+        return ExitStatus.TEMPORARY
+    except SmtpProxyError as error:
+        return _tell(error)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        _silence_output()
+    except OSError as error:
+        return _tell(os_error(error))
+    return ExitStatus.OK
+
+
+def _tell(error: SmtpProxyError) -> int:
+    if isinstance(error, ConfigurationErrors):
+        for notice in error.notices:
+            click.echo(f"notice: {notice}", err=True)
+        click.echo(str(error), err=True)
+        return error.status
+    click.echo(f"smtpproxy: {error}", err=True)
+    return error.status if isinstance(error, CommandError) else ExitStatus.DATA
+
+
+def _silence_output() -> None:
+    """Let the interpreter flush into nothing when it ends."""
+    sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115  # lives until the process ends
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANDIDATES: Final = (Path("config/smtpproxy.yaml"), Path("/etc/smtpproxy/config/smtpproxy.yaml"))
+"""Where the configuration is looked for: below the working directory, then where it is installed."""
+
+F = TypeVar("F", bound="Callable[..., object]")
+
+
+def _default_configuration() -> Path:
+    return next((path for path in CANDIDATES if path.is_file()), CANDIDATES[0])
+
+
+def configuration_option(command: F) -> F:
+    """Add ``-c FILE``; without it the first candidate that is there."""
+    return click.option(
+        "-c",
+        "--config",
+        "configuration_file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=_default_configuration,
+        show_default=" or ".join(map(str, CANDIDATES)),
+        help="The main configuration file.",
+    )(command)
+
+
+def format_option(command: F) -> F:
+    """Add ``--format``."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="A table for people, or JSON for programs.",
+    )(command)

@@ -1,0 +1,95 @@
+"""The View: what a policy really does on its ports, and why it does not inspect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smtpproxy.policy.model import PortKind, TlsSupport
+
+if TYPE_CHECKING:
+    from smtpproxy.config.values import Configuration
+    from smtpproxy.policy.model import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """One policy as it takes effect.
+
+    Args:
+        policy: its name.
+        enabled: whether it is looked at.
+        direction: ``outbound`` or ``inbound``.
+        proxy_action: the name of its proxy action.
+        tls_support: ``disabled``, ``enabled`` or ``required``.
+        ports: the ports bound for it.
+        starttls: ``inspected``, or ``not inspected, because ...``.
+        implicit_tls: the same for port 465.
+        rules: each encryption rule with its levels.
+        profiles: the TLS profile of each kind of TLS.
+    """
+
+    policy: str
+    enabled: bool
+    direction: str
+    proxy_action: str
+    tls_support: str
+    ports: tuple[int, ...]
+    starttls: str
+    implicit_tls: str
+    rules: tuple[str, ...]
+    profiles: dict[str, str]
+
+
+def view_policy(policy: Policy, configuration: Configuration) -> PolicyView:
+    """Return how ``policy`` takes effect."""
+    action = policy.action
+    return PolicyView(
+        policy=policy.name,
+        enabled=policy.enabled,
+        direction=policy.direction.value,
+        proxy_action=action.name,
+        tls_support=policy.tls_support.value,
+        ports=_bound(policy, configuration),
+        starttls=_inspected(_starttls_obstacle(policy, configuration)),
+        implicit_tls=_inspected(_obstacle(policy, PortKind.SMTPS, configuration)),
+        rules=tuple(
+            f"{rule.name}: sender {rule.sender.value}, recipient {rule.recipient.value}, offer {rule.offer.value}"
+            for rule in action.starttls.rules
+        ),
+        profiles={"starttls": action.starttls.profile.name, "implicit_tls": action.implicit_profile.name},
+    )
+
+
+def _bound(policy: Policy, configuration: Configuration) -> tuple[int, ...]:
+    if not policy.enabled:
+        return ()
+    ports = configuration.interception.ports
+    return tuple(port for kind in PortKind if kind in policy.tls_support.ports for port in ports[kind])
+
+
+def _inspected(obstacle: str | None) -> str:
+    return f"not inspected, because {obstacle}" if obstacle else "inspected"
+
+
+def _starttls_obstacle(policy: Policy, configuration: Configuration) -> str | None:
+    obstacle = _obstacle(policy, PortKind.SMTP, configuration)
+    if obstacle or policy.action.starttls.enabled:
+        return obstacle
+    return (
+        "starttls.enabled is false" if policy.action.esmtp.enabled else "esmtp.enabled is false: no ESMTP, no STARTTLS"
+    )
+
+
+_SUPPORT_OBSTACLES = {
+    (TlsSupport.DISABLED, PortKind.SMTPS): "TLS Support is disabled",
+    (TlsSupport.REQUIRED, PortKind.SMTP): "TLS Support is required, so only implicit TLS is taken",
+}
+
+
+def _obstacle(policy: Policy, kind: PortKind, configuration: Configuration) -> str | None:
+    if not policy.enabled:
+        return "the policy is disabled"
+    if not configuration.interception.ports[kind]:
+        return f"interception.ports.{kind.value} is empty"
+    return _SUPPORT_OBSTACLES.get((policy.tls_support, kind))
