@@ -6,6 +6,7 @@ looks when it fires whether anything is really due.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -51,9 +52,9 @@ class Deadlines:
     def _wake(self) -> None:
         self._call = None
         now = self._reactor.seconds()
-        due = [timer for timer, at in self._at.items() if at <= now]
-        for timer in due:
-            self._at.pop(timer, None)
-            self._on_due(timer)
+        for timer in [timer for timer, at in self._at.items() if at <= now]:
+            if self._at.get(timer, math.inf) <= now:  # an earlier one may have moved it, or ended the session
+                del self._at[timer]
+                self._on_due(timer)
         if self._at and self._call is None:
             self._wake_at(min(self._at.values()))

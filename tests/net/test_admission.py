@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from smtpproxy.net.admission import Admission
+from smtpproxy.policy.model import General, ProxyAction
+from tests.session.playbook import Setting
+
+
+def action(name: str = "a", *, sessions: int = 3, per_source: int = 2) -> ProxyAction:
+    general = General(max_sessions=sessions, max_sessions_per_source=per_source)
+    return replace(Setting(general=general).terms().policy.action, name=name)
+
+
+def test_a_source_has_its_limit_and_others_have_theirs() -> None:
+    admission = Admission()
+    assert admission.admit(action(), "192.0.2.1") is None
+    assert admission.admit(action(), "192.0.2.1") is None
+    assert admission.admit(action(), "192.0.2.1") == "too-many-sessions-of-source"
+    assert admission.admit(action(), "192.0.2.2") is None
+
+
+def test_all_sources_together_have_a_limit() -> None:
+    admission = Admission()
+    assert [admission.admit(action(), f"192.0.2.{n}") for n in range(4)] == [None, None, None, "too-many-sessions"]
+
+
+def test_an_ended_session_makes_room_and_a_refused_one_took_none() -> None:
+    admission = Admission()
+    for _ in range(2):
+        admission.admit(action(), "192.0.2.1")
+    for _ in range(5):
+        admission.admit(action(), "192.0.2.1")
+    admission.release(action(), "192.0.2.1")
+    assert admission.admit(action(), "192.0.2.1") is None
+
+
+def test_proxy_actions_are_counted_apart() -> None:
+    admission = Admission()
+    assert admission.admit(action("a", sessions=1), "192.0.2.1") is None
+    assert admission.admit(action("b", sessions=1), "192.0.2.1") is None
+
+
+def test_sources_that_are_gone_are_forgotten() -> None:
+    admission = Admission()
+    many = action(sessions=2000)
+    for number in range(1000):
+        admission.admit(many, str(number))
+        admission.release(many, str(number))
+    assert len(admission._of_source) == 0
