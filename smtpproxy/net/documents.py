@@ -27,13 +27,15 @@ SCHEMA = 1
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
-def document_of(record: Record, time: str) -> str:
-    """Return a record as one line of JSON, without a line end.
+def document_of(record: Record, time: str) -> str | None:
+    """Return a record as one line of JSON, without a line end; ``None`` for what stands in other documents too.
 
     Args:
         record: any record.
         time: when it was made, RFC 3339 in UTC.
     """
+    if isinstance(record, TlsRecord) and isinstance(record.outcome, TlsFacts):
+        return None
     kind, body = _body(record)
     return _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
 
@@ -45,7 +47,7 @@ def _body(record: Record) -> tuple[str, Document]:
         case SessionRecord():
             return "session", _session(record)
         case TlsRecord(_, leg, outcome):
-            return "tls", {"leg": leg, **_outcome(outcome)}
+            return "tls-failure", {"leg": leg, **_failure(outcome)}
         case Incident(_, leg, token):
             return "incident", {"leg": leg, "incident": token}
         case Crash(_, reference, error):
@@ -114,10 +116,9 @@ def _session(record: SessionRecord) -> Document:
     }
 
 
-def _outcome(outcome: TlsFacts | TlsFailure) -> Document:
-    if isinstance(outcome, TlsFailure):
-        return {"established": False, "reason": outcome.reason.value, "detail": outcome.detail}
-    return {"established": True, **(_tls(outcome) or {})}
+def _failure(outcome: TlsFacts | TlsFailure) -> Document:
+    detail = outcome.detail if isinstance(outcome, TlsFailure) else ""
+    return {"reason": outcome.reason.value if outcome.reason else None, "detail": detail}
 
 
 def _tls(facts: TlsFacts | None) -> Document | None:

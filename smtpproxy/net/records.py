@@ -32,7 +32,8 @@ class RecordWriter:
             self._log.info("{line}", line=line)
         if self._descriptor is not None:
             document = document_of(record, datetime.now(UTC).isoformat(timespec="milliseconds"))
-            os.write(self._descriptor, document.encode() + b"\n")
+            if document is not None:
+                os.write(self._descriptor, document.encode() + b"\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -69,6 +69,7 @@ def lines(record: Record) -> list[str]:
 
 def document(record: Record) -> dict[str, object]:
     text = document_of(record, "2026-01-01T00:00:00.000+00:00")
+    assert text is not None
     assert "\n" not in text
     made: dict[str, object] = json.loads(text)
     return made
@@ -200,6 +201,10 @@ def test_the_session_document_and_line() -> None:
     assert line.endswith("transactions=1, seconds=1.500, removed=CHUNKING, unknown-command=2")
 
 
+def test_facts_of_tls_stand_in_the_other_documents() -> None:
+    assert document_of(TlsRecord(ORIGIN, "upstream", TLS), "2026-01-01T00:00:00.000+00:00") is None
+
+
 def test_incidents_and_crashes() -> None:
     assert (
         document(Incident(ORIGIN, "client", "early-talk")).items()
@@ -211,6 +216,7 @@ def test_incidents_and_crashes() -> None:
 
 def test_every_documented_field_is_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "records.md").read_text()
-    records: list[Record] = [TRANSACTION, SESSION, TlsRecord(ORIGIN, "upstream", TLS), Incident(ORIGIN, "client", "x")]
+    failure = TlsRecord(ORIGIN, "upstream", TlsFailure(TlsReason.TIMED_OUT))
+    records: list[Record] = [TRANSACTION, SESSION, failure, Incident(ORIGIN, "client", "x"), Crash(ORIGIN, "r", "e")]
     fields = {field for record in records for field in document(record)}
     assert {field for field in fields if f"`{field}`" not in text} == set()
