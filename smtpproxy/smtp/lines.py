@@ -76,7 +76,9 @@ class LineReader:
         octets = bytes(buffer[: end - 1])
         del buffer[: end + 1]
         self._searched = self._discarded = 0
-        return _judge(octets, too_long=total > self._limit_octets)
+        if total > self._limit_octets or b"\r" in octets or b"\0" in octets:
+            return Line(b"", _name_fault(octets, too_long=total > self._limit_octets))
+        return Line(octets)
 
     def take_rest(self) -> bytes:
         """Hand over and forget everything held; used where content or TLS begins."""
@@ -86,6 +88,8 @@ class LineReader:
 
     def _keep_or_discard(self) -> Line | None:
         held = len(self._buffer)
+        if not held:  # most often: one line came, and it was taken
+            return None
         self._searched = held
         if self._discarded + held > self._hopeless_octets:
             return self._finish(LineFault.HOPELESS)
@@ -106,11 +110,7 @@ class LineReader:
         self._searched = self._discarded = 0
 
 
-def _judge(octets: bytes, *, too_long: bool) -> Line:
+def _name_fault(octets: bytes, *, too_long: bool) -> LineFault:
     if too_long:
-        return Line(b"", LineFault.TOO_LONG)
-    if b"\0" in octets:
-        return Line(b"", LineFault.NUL)
-    if b"\r" in octets:
-        return Line(b"", LineFault.BARE_CR)
-    return Line(octets)
+        return LineFault.TOO_LONG
+    return LineFault.NUL if b"\0" in octets else LineFault.BARE_CR

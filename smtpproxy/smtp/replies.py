@@ -13,15 +13,12 @@ from typing import Final, NoReturn
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp.limits import REPLY_LINE_OCTETS, REPLY_LINES, REPLY_OCTETS
-from smtpproxy.smtp.lines import Line, LineReader
 
 # status-code = class "." subject "." detail ; class = "2"/"4"/"5" ; subject, detail = 1*3digit (RFC 3463 s2)
 _ENHANCED: Final = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |\Z)")
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF ; Reply-code = %x32-35 2DIGIT
 # textstring = 1*(%d09 / %d32-126), here with 8-bit octets, which UTF-8 servers send
-_REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([\t\x20-\x7e\x80-\xff]*+))?\Z")
-_FINAL: Final = b" "
-_CRLF_OCTETS: Final = 2
+_REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +95,25 @@ _DEFAULT_LIMITS: Final = ReplyLimits()
 class ReplyReader:
     """Collects octets and hands out replies; after an error it stays failed."""
 
-    __slots__ = ("_code", "_error", "_limits", "_lines", "_octets", "_reader")
+    __slots__ = ("_buffer", "_code", "_error", "_limits", "_lines", "_octets")
 
     def __init__(self, limits: ReplyLimits = _DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._reader = LineReader(limits.line_octets, hopeless_octets=limits.line_octets)
+        self._buffer = bytearray()
         self._error: str | None = None
         self._code = b""
         self._lines: list[bytes] = []
-        self._octets = 0
+        self._octets = 0  # of the lines taken, CRLF included
 
     @property
     def buffered(self) -> int:
         """Octets held, those of a reply that is not complete included."""
-        return self._reader.buffered + self._octets
+        return len(self._buffer) + self._octets
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
-        self._reader.feed(data)
+        if self._error is None:
+            self._buffer += data
 
     def next_reply(self) -> Reply | None:
         """Return the next reply, or ``None`` if more octets are needed.
@@ -125,33 +123,38 @@ class ReplyReader:
         """
         if self._error is not None:
             raise ReplyError(self._error)
-        while line := self._reader.next_line():
-            if self._add(line):
+        while (end := self._buffer.find(b"\n") + 1) > 0:
+            if self._take_line(end):
                 return self._complete()
+        if len(self._buffer) > self._limits.line_octets:
+            self._fail("reply-line-too-long")
         return None
 
     def take_rest(self) -> bytes:
         """Hand over and forget everything held; used where TLS begins, to see that there is nothing."""
         begun = b"".join([b"%b-%b\r\n" % (self._code, line) for line in self._lines])
+        rest = begun + self._buffer
         self._begin_reply()
-        return begun + self._reader.take_rest()
+        self._buffer.clear()
+        return rest
 
-    def _add(self, line: Line) -> bool:
+    def _take_line(self, end: int) -> bool:
         """Take in one line and tell whether it was the reply's last."""
-        if line.fault is not None:
-            self._fail(f"reply-{line.fault.value}")
-        match = _REPLY_LINE.match(line.octets)
+        if end > self._limits.line_octets:
+            self._fail("reply-line-too-long")
+        match = _REPLY_LINE.match(self._buffer)
         if match is None:
-            self._fail("reply-syntax")
+            self._fail(_name_fault(bytes(self._buffer[:end])))
         code, separator, text = match.groups()
+        del self._buffer[:end]
         if self._lines and code != self._code:
             self._fail("reply-codes-differ")
         self._code = code
         self._lines.append(text or b"")
-        self._octets += len(line.octets) + _CRLF_OCTETS
+        self._octets += end
         if len(self._lines) > self._limits.lines or self._octets > self._limits.octets:
             self._fail("reply-too-long")
-        return separator is None or separator == _FINAL
+        return separator != b"-"
 
     def _complete(self) -> Reply:
         reply = Reply(int(self._code), tuple(self._lines))
@@ -166,5 +169,13 @@ class ReplyReader:
     def _fail(self, reason: str) -> NoReturn:
         self._error = reason
         self._begin_reply()
-        self._reader.take_rest()
+        self._buffer.clear()
         raise ReplyError(reason)
+
+
+def _name_fault(line: bytes) -> str:
+    if not line.endswith(b"\r\n"):
+        return "reply-bare-lf"
+    if b"\r" in line[:-2]:
+        return "reply-bare-cr"
+    return "reply-nul" if b"\0" in line else "reply-syntax"

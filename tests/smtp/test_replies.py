@@ -47,7 +47,7 @@ def read(pieces: Iterable[bytes]) -> tuple[list[Reply], str | None]:
         (b"599 x\r\n", [Reply(599, (b"x",))], None),
         (b"250 -x\r\n", [Reply(250, (b"-x",))], None),
         (b"250 " + b"x" * 14 + b"\r\n", [Reply(250, (b"x" * 14,))], None),
-        (b"250 " + b"x" * 15 + b"\r\n", [], "reply-line-without-end"),
+        (b"250 " + b"x" * 15 + b"\r\n", [], "reply-line-too-long"),
         (b"250 Ok\r\nrubbish\r\n", [Reply(250, (b"Ok",))], "reply-syntax"),
         (b"150 x\r\n", [], "reply-syntax"),
         (b"650 x\r\n", [], "reply-syntax"),
@@ -70,7 +70,7 @@ def read(pieces: Iterable[bytes]) -> tuple[list[Reply], str | None]:
         (b"250-a\r\n250-a\r\n250-a\r\n250 a\r\n", [Reply(250, (b"a",) * 4)], None),
         (b"250-a\r\n" * 4 + b"250 a\r\n", [], "reply-too-long"),
         (b"250-0123456789\r\n" * 4, [], "reply-too-long"),
-        (b"x" * 21, [], "reply-line-without-end"),
+        (b"x" * 21, [], "reply-line-too-long"),
         (b"HTTP/1.1 400 Bad\r\n", [], "reply-syntax"),
     ],
 )
