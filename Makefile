@@ -34,7 +34,7 @@ format: $(VENV)/.testable
 
 # CPU time of a session beside other proxies; as root in a network namespace of its own.
 bench: $(VENV)/.testable
-	@$(BIN)/python benchmarks/compare.py $(ARGS)
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist benchmarks/build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
