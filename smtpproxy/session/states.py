@@ -1,6 +1,7 @@
 """Every state of both legs and every legal transition; an absent entry is the error.
 
-Source: RFC 5321 s4.1.4 (order of commands); RFC 3207 s4.2 (after STARTTLS all is as after the greeting).
+Source: RFC 5321 s4.1.4 (order of commands; a refused EHLO changes nothing); RFC 3207 s4.2 (after STARTTLS all is as
+after the greeting).
 
 The drawings under `docs/states/` are made from these tables.
 """
@@ -55,6 +56,7 @@ class UpstreamState(IdentityEnum):
     HELLO = "hello"  # EHLO or HELO was sent
     STARTTLS = "starttls"  # STARTTLS was sent
     SECURING = "securing"  # the handshake goes on
+    HELLO_ANEW = "hello anew"  # EHLO was sent once more; if it is refused, all stays as it was
     HELLO_AGAIN = "hello again"  # the first EHLO inside TLS was sent; a refused handshake may show only now
     READY = "ready"  # takes commands
     CONTENT = "content"  # answered 354
@@ -144,6 +146,12 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.STARTTLS: _U.STARTTLS,
         **_END,
     },
+    _U.HELLO_ANEW: {
+        _S.IDENTIFIED: _U.READY,
+        _S.HELLO_REFUSED: _U.READY,
+        _S.STARTTLS: _U.STARTTLS,
+        **_END,
+    },
     _U.STARTTLS: {_S.GO_AHEAD: _U.SECURING, _S.STARTTLS_REFUSED: _U.READY, **_END},
     _U.SECURING: {
         _S.SECURED: _U.HELLO_AGAIN,
@@ -158,7 +166,7 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.FALL_BACK: _U.DIALLING,
         **_END,
     },
-    _U.READY: {_S.HELLO: _U.HELLO, _S.CONTENT: _U.CONTENT, **_END},
+    _U.READY: {_S.HELLO: _U.HELLO_ANEW, _S.CONTENT: _U.CONTENT, **_END},
     _U.CONTENT: {_S.DOT: _U.FINAL, **_END},
     _U.FINAL: {_S.ANSWERED: _U.READY, **_END},
     _U.REFUSED: dict(_END),

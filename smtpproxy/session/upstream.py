@@ -134,7 +134,7 @@ class UpstreamLeg:
     @property
     def is_silent(self) -> bool:
         """Whether no reply is due."""
-        return self.state is UpstreamState.READY and not self._expected
+        return self.state in _TAKES_COMMANDS and not self._expected
 
     # What the session asks of it
 
@@ -381,6 +381,7 @@ class UpstreamLeg:
 
 _GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
 _HANDSHAKING: Final = frozenset({UpstreamState.OPENING, UpstreamState.SECURING})
+_TAKES_COMMANDS: Final = frozenset({UpstreamState.GREETED, UpstreamState.READY})
 _LATE: Final = {
     UpstreamState.DIALLING: catalogue.UPSTREAM_UNREACHABLE,
     UpstreamState.GREETING: catalogue.UPSTREAM_UNREACHABLE,
@@ -388,8 +389,10 @@ _LATE: Final = {
 _ON_REPLY: Final = {
     UpstreamState.GREETING: UpstreamLeg._greeting,  # noqa: SLF001 - the table belongs to the class
     UpstreamState.HELLO: UpstreamLeg._hello_reply,  # noqa: SLF001
+    UpstreamState.HELLO_ANEW: UpstreamLeg._hello_reply,  # noqa: SLF001
     UpstreamState.HELLO_AGAIN: UpstreamLeg._hello_reply,  # noqa: SLF001
     UpstreamState.STARTTLS: UpstreamLeg._starttls_reply,  # noqa: SLF001
+    UpstreamState.GREETED: UpstreamLeg._command_reply,  # noqa: SLF001 - NOOP and the like need no EHLO
     UpstreamState.READY: UpstreamLeg._command_reply,  # noqa: SLF001
     UpstreamState.CONTENT: UpstreamLeg._early_reply,  # noqa: SLF001
     UpstreamState.FINAL: UpstreamLeg._final_reply,  # noqa: SLF001
