@@ -1,0 +1,120 @@
+"""One leg's TLS over memory: ciphertext and plaintext go in and out as octets, no descriptor is ever touched.
+
+Source: RFC 8446 s4.6.3 (key update), s6.1 (closure alerts); OpenSSL's SSL_read(3), BIO_s_mem(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from OpenSSL import SSL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORD_OCTETS = 16384  # SSL_read never returns more than one record
+# A memory BIO never shrinks: 64 KiB at a time keep what a busy connection holds on to below 110 KiB each way.
+SLICE_OCTETS = 64 * 1024
+_PLAINTEXT_SLICE_OCTETS = 3 * RECORD_OCTETS
+_OVERHEAD_OCTETS = 512  # of the records around a small write, and of tickets or a key update that go with it
+
+
+class Role(Enum):
+    """Which end of a handshake a stream is."""
+
+    SERVER = auto()
+    CLIENT = auto()
+
+
+class TlsEngine:
+    """A pyOpenSSL connection on memory BIOs.
+
+    Attributes:
+        connection: pyOpenSSL's; it holds no descriptor, so it may be kept.
+        failure: what ended TLS after the handshake, ``None`` otherwise.
+        finished: whether the peer has sent close_notify.
+    """
+
+    __slots__ = ("connection", "failure", "finished")
+
+    def __init__(
+        self, context: SSL.Context, role: Role, configure: Callable[[SSL.Connection], None] | None = None
+    ) -> None:
+        self.connection = SSL.Connection(context, None)
+        self.failure: SSL.Error | None = None
+        self.finished = False
+        self.connection.set_options(SSL.OP_NO_RENEGOTIATION)
+        if role is Role.SERVER:
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
+        if configure is not None:
+            configure(self.connection)
+
+    def feed(self, ciphertext: bytes | memoryview) -> None:
+        """Take the peer's octets during the handshake."""
+        self.connection.bio_write(ciphertext)
+
+    def shake(self) -> bool:
+        """Go on with the handshake; return whether it is done.
+
+        Raises:
+            SSL.Error: it failed; ``outgoing`` has the alert.
+        """
+        try:
+            self.connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        return True
+
+    def decrypt(self, ciphertext: bytes | memoryview = b"") -> bytes:
+        """Return all plaintext that can be had now; then look at ``finished`` and ``failure``."""
+        chunks: list[bytes] = []
+        if not ciphertext:
+            self._drain(chunks)
+        for start in range(0, len(ciphertext), SLICE_OCTETS):
+            self.connection.bio_write(ciphertext[start : start + SLICE_OCTETS])
+            self._drain(chunks)
+        return b"".join(chunks)
+
+    def encrypt(self, plaintext: bytes) -> bytes:
+        """Return the records for ``plaintext``, behind all that was still to go out."""
+        if len(plaintext) <= _PLAINTEXT_SLICE_OCTETS:
+            self.connection.sendall(plaintext)
+            return self.outgoing(len(plaintext) + _OVERHEAD_OCTETS)
+        view, chunks = memoryview(plaintext), []
+        for start in range(0, len(view), _PLAINTEXT_SLICE_OCTETS):
+            self.connection.sendall(view[start : start + _PLAINTEXT_SLICE_OCTETS])
+            chunks.append(self.outgoing())
+        return b"".join(chunks)
+
+    def outgoing(self, expected_octets: int = SLICE_OCTETS) -> bytes:
+        """Return all octets that are to go out, empty if there are none."""
+        chunks: list[bytes] = []
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                chunks.append(self.connection.bio_read(expected_octets))
+                if len(chunks[-1]) < expected_octets:
+                    break
+        return b"".join(chunks)
+
+    def close_notify(self) -> bytes:
+        """Return the octets that end our half."""
+        if self.failure is None:
+            with contextlib.suppress(SSL.Error):
+                self.connection.shutdown()
+        return self.outgoing()
+
+    def _drain(self, chunks: list[bytes]) -> None:
+        receive = self.connection.recv
+        try:
+            while True:
+                chunks.append(receive(RECORD_OCTETS))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.finished = True
+        except SSL.Error as error:
+            self.failure = error
