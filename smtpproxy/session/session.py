@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from smtpproxy.policy.certificates import CertificateQuestion, decide_certificate
 from smtpproxy.policy.decision import Refuse
+from smtpproxy.policy.profiles import needs_rsa
 from smtpproxy.session import timers
 from smtpproxy.session.actions import AcceptTls, Action, CollectHello, End, How, PauseReading, ResumeReading, StartTls
 from smtpproxy.session.client import ClientLeg, Hold
@@ -141,7 +142,7 @@ class Session:
     def _accept_tls(self, hello: ClientHello) -> None:
         question = CertificateQuestion(
             server_name=hello.server_name,
-            ecdsa=hello.has_ecdsa,
+            ecdsa=hello.has_ecdsa and not needs_rsa(self._terms.profile),
             upstream=self._upstream.facts,
             fallback_name=self._terms.fallback_name,
         )
