@@ -22,6 +22,12 @@ from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 MAX_LEAVES = 4096
 """Leaves kept, about 2 KiB each; a busy gateway talks to some hundreds of servers."""
 
+MAX_COPIED_OCTETS = 32 * 1024
+"""Upstream certificates beyond it lend no names: a leaf is kept and shown often, and clients bound what they take."""
+
+MAX_CACHED_OCTETS = 8 * 1024
+"""Upstream certificates beyond it are minted each time: a hundred names take 4 to 6 KiB."""
+
 LIFETIME = timedelta(days=7)
 """From start to end: short, for nobody can revoke it; long enough for clients with a wrong date."""
 
@@ -79,7 +85,8 @@ class Mint:
         minted = self._leaves.get(key)
         if minted is None or now >= minted.renew_at:
             minted = self._mint(leaf, now)
-            self._leaves.put(key, minted)
+            if leaf.certificate is None or len(leaf.certificate.der) <= MAX_CACHED_OCTETS:
+                self._leaves.put(key, minted)
         return minted.credential
 
     def _mint(self, leaf: Leaf, now: datetime) -> _Minted:
@@ -121,6 +128,8 @@ def _names_of(leaf: Leaf) -> tuple[str, tuple[x509.GeneralName, ...]]:
     """
     if leaf.certificate is None:
         return _single_name(leaf.name)
+    if len(leaf.certificate.der) > MAX_COPIED_OCTETS:
+        return "", ()
     try:
         with warnings.catch_warnings(action="ignore"):  # a peer's odd serial number is no concern of the log
             certificate = x509.load_der_x509_certificate(leaf.certificate.der)

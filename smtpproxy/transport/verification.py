@@ -24,6 +24,9 @@ from smtpproxy.transport.openssl import session_reused, verify_error_text, verif
 MAX_CACHED_CERTIFICATES = 4096
 """Peers' certificates whose names are kept, 2 to 4 KiB each: parsing one takes longer than everything else here."""
 
+MAX_CACHED_OCTETS = 8 * 1024
+"""A certificate with a hundred names has 4 to 6 KiB; OpenSSL takes 100 KiB, which is not worth keeping."""
+
 MAX_DETAIL_OCTETS = 200
 """A log line's share for the library's words."""
 
@@ -134,10 +137,10 @@ def _peer_certificate(connection: SSL.Connection) -> PeerCertificate | None:
     certificate = connection.get_peer_certificate()
     if certificate is None:
         return None
-    return parse_peer_certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+    der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+    return _cached(der) if len(der) <= MAX_CACHED_OCTETS else parse_peer_certificate(der)
 
 
-@lru_cache(maxsize=MAX_CACHED_CERTIFICATES)
 def parse_peer_certificate(der: bytes) -> PeerCertificate:
     """Return the facts of a certificate that OpenSSL took; where cryptography is stricter it has no names, no end."""
     names, not_after = _names_and_end(der)
@@ -148,6 +151,9 @@ def parse_peer_certificate(der: bytes) -> PeerCertificate:
         ip_addresses=tuple(str(name.value) for name in names if isinstance(name, x509.IPAddress)),
         not_after=not_after,
     )
+
+
+_cached = lru_cache(maxsize=MAX_CACHED_CERTIFICATES)(parse_peer_certificate)
 
 
 def _names_and_end(der: bytes) -> tuple[list[x509.GeneralName], int]:

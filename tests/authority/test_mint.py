@@ -215,6 +215,19 @@ def test_no_more_leaves_are_kept_than_the_limit(mint: Mint, monkeypatch: pytest.
     assert small.leaf(trusted(name="a.example"), NOW) is not first
 
 
+def test_a_certificate_of_many_names_is_not_kept(mint: Mint) -> None:
+    names = tuple(f"host{number}.example.net" for number in range(500))
+    leaf = trusted(upstream(Wanted(names=names)))
+    first = mint.leaf(leaf, NOW)
+    assert len(read(first.certificate).names) == 500
+    assert mint.leaf(leaf, NOW) is not first
+
+
+def test_a_huge_certificate_lends_no_names(mint: Mint) -> None:
+    names = tuple(f"host{number}.a-rather-long-name.example.net" for number in range(1000))
+    assert read(mint.leaf(trusted(upstream(Wanted(names=names))), NOW).certificate).names == []
+
+
 def test_the_root_is_not_sent_but_an_intermediate_is(untrusted_authority: Credential, keys: LeafKeys) -> None:
     root = make_root()
     pair = make_intermediate(root, "Intermediate Proxy Authority", path_length=0)

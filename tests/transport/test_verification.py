@@ -224,9 +224,21 @@ def test_a_client_shows_no_certificate(root: Pair) -> None:
     assert (facts.peer, facts.chain, facts.reason) == (None, Chain.ABSENT, None)
 
 
-def test_a_certificate_is_parsed_once() -> None:
-    der = make_leaf(None).certificate.public_bytes(Encoding.DER)
-    assert parse_peer_certificate(der) is parse_peer_certificate(bytes(bytearray(der)))
+def test_a_certificate_is_parsed_once(root: Pair, trust: TrustStore) -> None:
+    pair = make_leaf(root)
+    first, second = (
+        facts_of(dial(pair, trust, CertificateValidation.AUDIT).client.connection, None).peer for _ in range(2)
+    )
+    assert first is second
+
+
+def test_a_certificate_of_many_names_is_not_kept(root: Pair, trust: TrustStore) -> None:
+    pair = make_leaf(root, Wanted(names=tuple(f"host{number}.example.net" for number in range(500))))
+    first, second = (
+        facts_of(dial(pair, trust, CertificateValidation.AUDIT).client.connection, None).peer for _ in range(2)
+    )
+    assert first is not second
+    assert first == second
 
 
 def test_the_common_name_is_no_name() -> None:
