@@ -100,13 +100,24 @@ def microseconds_per_mebioctet(candidate: Callable[[bytes], bool], chunk: bytes)
 
 
 def main() -> None:
-    """Print a table: candidates by body and chunk size."""
+    """Print a table: candidates by body and chunk size, and the reader alone on bodies that it must write anew."""
     for name, line in (("base64", _BASE64_LINE), ("text", _TEXT_LINES)):
         for size in _SIZES:
-            chunk = (line * (size // len(line) + 1))[: size - 2] + b"xx"
             for candidate in _CANDIDATES:
-                figure = microseconds_per_mebioctet(candidate, chunk)
-                print(f"{name:8} {size // 1024:4} KiB {candidate.__name__:20} {figure:8.0f} us/MiB")
+                report(name, candidate, filled(line, size))
+    for name, line in (("lf lines", _TEXT_LINES.replace(b"\r\n", b"\n")), ("lf only", b"\n"), ("lf dots", b"\n.")):
+        report(name, whole_reader, filled(line, _SIZES[1]))
+
+
+def filled(line: bytes, size: int) -> bytes:
+    """Return a chunk of ``size`` octets that does not end inside a CRLF."""
+    return (line * (size // len(line) + 1))[: size - 2] + b"xx"
+
+
+def report(name: str, candidate: Callable[[bytes], bool], chunk: bytes) -> None:
+    """Measure and print one line."""
+    figure = microseconds_per_mebioctet(candidate, chunk)
+    print(f"{name:8} {len(chunk) // 1024:4} KiB {candidate.__name__:20} {figure:8.0f} us/MiB")
 
 
 if __name__ == "__main__":
