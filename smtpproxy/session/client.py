@@ -84,7 +84,7 @@ class ClientLeg:
 
     def hold(self, reason: Hold) -> None:
         """Stop reading for ``reason``."""
-        if not self._holds:
+        if not self._holds and self._is_there:
             self._outbox.put(PauseReading(Leg.CLIENT))
         self._holds.add(reason)
 
@@ -92,5 +92,9 @@ class ClientLeg:
         """Take ``reason`` away, and read on if it was the last."""
         if reason in self._holds:
             self._holds.remove(reason)
-            if not self._holds:
+            if not self._holds and self._is_there:
                 self._outbox.put(ResumeReading(Leg.CLIENT))
+
+    @property
+    def _is_there(self) -> bool:
+        return self.state is not ClientState.CLOSED

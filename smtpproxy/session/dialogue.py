@@ -68,7 +68,7 @@ class Dialogue:
             self._exchange.client.reader.feed(data)
 
     def pump(self) -> None:
-        """Hear the client's lines while nothing is under way."""
+        """Hear the client's lines while nothing is under way; what has to wait is bounded in every state."""
         client, exchange = self._exchange.client, self._exchange
         while exchange.awaiting is None and client.in_dialogue and not client.is_blocked:
             line = client.reader.next_line()

@@ -83,8 +83,7 @@ class Session:
         """Whatever happened may have let the client's next line be heard, or its content be read on."""
         if not self._upstream.is_open:
             self._client.release(Hold.UPSTREAM_BLOCKED)
-        if self._client.in_dialogue:
-            self._dialogue.pump()
+        self._dialogue.pump()
 
     def _handle(self, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an event, proved whole by assert_never
         match event:

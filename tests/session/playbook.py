@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from typing import NoReturn
 
 from smtpproxy.audit import Origin, Record
 from smtpproxy.policy.model import (
@@ -44,6 +45,8 @@ ORIGIN = Origin(
     destination="198.51.100.1:25",
     upstream="mx.test:25",
 )
+SENDER = "MAIL FROM:<a@client.test>"
+RECIPIENT = "RCPT TO:<b@mx.test>"
 EVERYWHERE = (ip_network("0.0.0.0/0"),)
 
 
@@ -143,9 +146,9 @@ class Playbook:
 
     def __lshift__(self, expected: Action) -> Playbook:
         """Expect the next action."""
-        assert self._due, f"after {self._event}: nothing happened, expected {expected}"
-        action = self._due.pop(0)
-        assert action == expected, f"after {self._event}:\n  was      {action}\n  expected {expected}"
+        action = self._due.pop(0) if self._due else None
+        if action != expected:
+            self._fail(f"\n  was      {action!r:.400}\n  expected {expected!r:.400}")
         return self
 
     def skip(self) -> Playbook:
@@ -160,8 +163,12 @@ class Playbook:
 
     def done(self) -> Playbook:
         """Nothing more may have happened."""
-        assert not self._due, f"after {self._event}: unexpected {self._due}"
+        if self._due:
+            self._fail(f" unexpected {self._due!r:.400}")
         return self
+
+    def _fail(self, what: str) -> NoReturn:
+        raise AssertionError(f"after {self._event!r:.400}:{what}")
 
 
 def greeted(setting: Setting | None = None, *, timers: bool = False) -> Playbook:
@@ -178,6 +185,34 @@ def identified(setting: Setting | None = None, keywords: str = "SIZE 100000", *,
     book = greeted(setting, timers=timers)
     book >> client("EHLO client.test")
     book.skip() >> upstream(ehlo_reply(keywords))
+    return book.skip()
+
+
+def with_sender(
+    setting: Setting | None = None, keywords: str = "SIZE 100000", *, mail: str = SENDER, timers: bool = False
+) -> Playbook:
+    """A session in clear on both legs in a transaction without recipient."""
+    return granted(identified(setting, keywords, timers=timers), mail)
+
+
+def with_recipient(
+    setting: Setting | None = None, keywords: str = "SIZE 100000", *, mail: str = SENDER, timers: bool = False
+) -> Playbook:
+    """A session in clear on both legs in a transaction with one recipient."""
+    return granted(with_sender(setting, keywords, mail=mail, timers=timers), RECIPIENT)
+
+
+def in_content(
+    setting: Setting | None = None, keywords: str = "SIZE 100000", *, mail: str = SENDER, timers: bool = False
+) -> Playbook:
+    """A session in clear on both legs right behind 354."""
+    return granted(with_recipient(setting, keywords, mail=mail, timers=timers), "DATA", "354 go on")
+
+
+def granted(book: Playbook, command: str, reply: str = "250 Ok") -> Playbook:
+    """Go on with ``book`` by a command that upstream answers with ``reply``."""
+    book >> client(command)
+    book.skip() >> upstream(reply)
     return book.skip()
 
 
