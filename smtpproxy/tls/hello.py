@@ -161,30 +161,34 @@ def _numbers(octets: bytes) -> tuple[int, ...]:
 class _Reader:
     """Takes length-prefixed vectors (RFC 8446 s3.4) off a message, and refuses what does not add up."""
 
-    __slots__ = ("_octets", "_position", "_reason")
+    __slots__ = ("_end", "_octets", "_position", "_reason")
 
     def __init__(self, octets: bytes, reason: str = "malformed-hello") -> None:
         self._octets = octets
+        self._end = len(octets)
         self._position = 0
         self._reason = reason
 
     def take(self, count: int) -> bytes:
-        end = self._position + count
-        if end > len(self._octets):
+        start, self._position = self._position, self._position + count
+        if self._position > self._end:
             raise ProtocolError(self._reason)
-        taken = self._octets[self._position : end]
-        self._position = end
-        return taken
+        return self._octets[start : self._position]
 
-    def integer(self, octets: int) -> int:
-        return int.from_bytes(self.take(octets))
+    def integer(self, count: int) -> int:
+        return int.from_bytes(self.take(count))
 
     def vector(self, length_octets: int) -> bytes:
-        return self.take(self.integer(length_octets))
+        start = self._position + length_octets
+        end = start + int.from_bytes(self._octets[self._position : start])
+        if end > self._end:  # a length cut short too, for then `start` is beyond the end
+            raise ProtocolError(self._reason)
+        self._position = end
+        return self._octets[start:end]
 
     def at_end(self) -> bool:
-        return self._position == len(self._octets)
+        return self._position == self._end
 
     def end(self) -> None:
-        if not self.at_end():
+        if self._position != self._end:
             raise ProtocolError(self._reason)
