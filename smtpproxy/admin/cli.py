@@ -53,8 +53,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitStatus.TEMPORARY
     except SmtpProxyError as error:
         return _tell(error)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        _silence_output()
+    except SystemExit:  # so click ends where the reader of a pipe, such as head, has seen enough
+        return ExitStatus.OK
     except OSError as error:
         return _tell(os_error(error))
     return ExitStatus.OK
@@ -68,11 +68,6 @@ def _tell(error: SmtpProxyError) -> int:
         return error.status
     click.echo(f"smtpproxy: {error}", err=True)
     return error.status if isinstance(error, CommandError) else ExitStatus.DATA
-
-
-def _silence_output() -> None:
-    """Let the interpreter flush into nothing when it ends."""
-    sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115  # lives until the process ends
 
 
 if __name__ == "__main__":

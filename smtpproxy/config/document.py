@@ -123,9 +123,7 @@ def read_text(path: Path, limit_octets: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode()
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        _refuse(path, place, "not UTF-8; save the file as UTF-8")
+        _refuse(path, _place_of(data[: error.start].decode(), error.start), "not UTF-8; save the file as UTF-8")
 
 
 def _refuse(path: Path, place: Place, message: str) -> NoReturn:
@@ -139,17 +137,19 @@ def parse_document(text: str, file: str) -> Document:
         ConfigurationErrors: it is malformed, has more than one document, a key twice, an anchor, alias or tag, or is
             nested too deep.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        message = f"character U+{error.character:04X} is not allowed; remove it"
+        raise ConfigurationErrors([Problem(file, *_place_of(text, error.position), "", message)]) from None
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise ConfigurationErrors([_syntax_problem(error, file)]) from None
-    except yaml.reader.ReaderError as error:
-        place = _place_of(text, error.position)
-        message = f"character U+{ord(error.character):04X} is not allowed; remove it"
-        raise ConfigurationErrors([Problem(file, *place, "", message)]) from None
     except (ValueError, OverflowError):  # a \U escape or a %YAML version beyond all bounds
-        raise ConfigurationErrors([Problem(file, *_at(loader.get_mark()), "", "a number out of range")]) from None
+        raise ConfigurationErrors(
+            [Problem(file, *_at(loader.get_mark()), "", "an escape or version number is out of range; correct it")]
+        ) from None
     finally:
         loader.dispose()
     return _Builder(file).build(node)

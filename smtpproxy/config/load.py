@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from smtpproxy.policy.model import ProxyAction
 
 
-def load_configuration(path: Path) -> Configuration:
+def load_configuration(path: Path, host_name: str | None = None) -> Configuration:
     """Load the main file and what stands beside it.
 
     Args:
         path: the main file; the folders ``proxy-actions``, ``tls-profiles`` and ``lists`` are looked for beside it.
+        host_name: this machine's, for a gateway without a name; asked of the system if left out.
 
     Raises:
         ConfigurationErrors: every mistake in every file, and every certificate that cannot be used.
@@ -56,7 +57,9 @@ def load_configuration(path: Path) -> Configuration:
     except ConfigurationErrors as errors:
         report.include(errors)
         raise ConfigurationErrors(report.problems, report.notices) from None
-    configuration = _Assembly(document, Home.of(path), report).assemble(actions, lists)
+    configuration = _Assembly(document, Home.of(path), report, host_name or socket.gethostname()).assemble(
+        actions, lists
+    )
     report.conclude()
     if configuration is None:
         raise AssertionError("a configuration without problems is complete")
@@ -66,10 +69,11 @@ def load_configuration(path: Path) -> Configuration:
 class _Assembly:
     """Makes a configuration of the main file; sections are taken one by one, so that one mistake hides no other."""
 
-    def __init__(self, document: Document, home: Home, report: Report) -> None:
+    def __init__(self, document: Document, home: Home, report: Report, host_name: str) -> None:
         self._document = document
         self._home = home
         self._report = report
+        self._host_name = host_name
         self._certificates = CertificateLoader(document, home, report)
 
     def assemble(
@@ -79,8 +83,7 @@ class _Assembly:
         document = self._document
         interception = part(InterceptionSection, document, "interception")
         embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
-        if interception:
-            check_listening(document, interception, embedded, self._report)
+        check_listening(document, embedded, self._report)
         policies = PolicyChecks(document, actions, self._report).run(interception, embedded)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
@@ -105,7 +108,7 @@ class _Assembly:
         section = part(GatewaySection, self._document, "gateway")
         if section is None:
             return None
-        name = section.name or ascii_name(socket.gethostname())
+        name = section.name or ascii_name(self._host_name)
         if name is None:
             message = "this machine's host name is no DNS name; give one such as gw1.example.net"
             self._report.problem(self._document.problem(("gateway", "name"), message))

@@ -16,7 +16,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     if len(word) > MAX_SHOWN_CHARACTERS:  # comparing costs the product of the lengths
         return ""
     plain = {each.casefold().replace("-", "_"): each for each in known}
-    close = get_close_matches(word.casefold().replace("-", "_"), plain, n=1, cutoff=0.7)
+    close = get_close_matches(word.casefold().replace("-", "_"), plain, n=1, cutoff=0.65)
     return f"; did you mean '{plain[close[0]]}'?" if close else ""
 
 

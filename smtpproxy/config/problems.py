@@ -33,7 +33,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}: "
+        file = self.file if self.file.isprintable() else ascii(self.file)
+        place = f"{file}:{self.line}:{self.column}: "
         return f"{place}{self.key}: {self.message}" if self.key else f"{place}{self.message}"
 
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+
+from smtpproxy.admin.cli import commands
+from smtpproxy.admin.exits import CommandError, ExitStatus
+from smtpproxy.config.load import load_configuration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+CERTIFICATES = {
+    f"certs/{name}{suffix}"
+    for name in ("proxy-server", "proxy-authority", "untrusted-authority")
+    for suffix in (".pem", ".key")
+}
+CONFIGURATION = {"config/smtpproxy.yaml", "config/lists/force-encrypt.txt", "config/lists/partners.txt"}
+DEMO = {"config/demo.yaml", *(f"certs/demo-{name}" for name in ("ca.pem", "ca.key", "upstream.pem", "upstream.key"))}
+
+
+def init(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, ["init", *arguments])
+
+
+def files_in(home: Path) -> set[str]:
+    return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+
+
+def certificate(home: Path, name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((home / "certs" / f"{name}.pem").read_bytes())
+
+
+def test_a_new_folder_gets_everything_but_the_demonstration(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "gateway"
+    result = init(str(home))
+    assert result.exit_code == 0
+    assert files_in(home) == CONFIGURATION | CERTIFICATES
+    assert {line.removeprefix(f"made {home}/") for line in result.output.splitlines() if "made" in line} == files_in(
+        home
+    )
+    assert f"smtpproxy check -c {home}/config/smtpproxy.yaml" in result.output
+
+
+def test_what_it_writes_passes_the_check(made_home: Path) -> None:
+    example = load_configuration(made_home / "config" / "smtpproxy.yaml")
+    assert [policy.name for policy in example.policies] == ["Outbound mail", "Inbound mail"]
+    demo = load_configuration(made_home / "config" / "demo.yaml")
+    assert demo.embedded is not None
+    assert demo.policies[0].upstream.smtp == demo.embedded.smtp == 2526
+    assert demo.certificates.trusted == made_home / "certs" / "demo-ca.pem"
+
+
+def test_the_demonstration_upstream_comes_from_the_demonstration_authority(made_home: Path) -> None:
+    upstream = certificate(made_home, "demo-upstream")
+    upstream.verify_directly_issued_by(certificate(made_home, "demo-ca"))
+    names = upstream.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "localhost" in names.get_values_for_type(x509.DNSName)
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+
+
+def test_the_two_authorities_are_told_apart(made_home: Path) -> None:
+    proxy, untrusted = certificate(made_home, "proxy-authority"), certificate(made_home, "untrusted-authority")
+    assert proxy.public_key() != untrusted.public_key()
+    assert "UNTRUSTED" in untrusted.subject.rfc4514_string()
+    assert "UNTRUSTED" not in proxy.subject.rfc4514_string()
+    certificate(made_home, "proxy-server").verify_directly_issued_by(proxy)
+
+
+def test_keys_are_for_their_owner_only(made_home: Path) -> None:
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (made_home / "certs").glob("*.key")}
+    assert modes == {0o600}
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    assert init(str(tmp_path)).exit_code == 0
+    assert files_in(tmp_path) >= CONFIGURATION
+
+
+def test_the_working_directory_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "made config/smtpproxy.yaml" in init().output
+
+
+def test_nothing_is_overwritten_and_what_is_missing_is_made(tmp_path: Path) -> None:
+    init(str(tmp_path))
+    before = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
+    (tmp_path / "config" / "smtpproxy.yaml").write_text("mine")
+    for name in ("certs/proxy-server.pem", "certs/proxy-server.key", "config/lists/partners.txt"):
+        (tmp_path / name).unlink()
+    result = init(str(tmp_path))
+    assert [line for line in result.output.splitlines() if line.startswith("made")] == [
+        f"made {tmp_path}/{name}"
+        for name in ("config/lists/partners.txt", "certs/proxy-server.pem", "certs/proxy-server.key")
+    ]
+    assert (tmp_path / "config" / "smtpproxy.yaml").read_text() == "mine"
+    assert (tmp_path / "certs/proxy-authority.key").read_bytes() == before["certs/proxy-authority.key"]
+    assert (tmp_path / "certs/proxy-server.key").read_bytes() != before["certs/proxy-server.key"]
+
+
+def test_demo_adds_to_a_home(tmp_path: Path) -> None:
+    init(str(tmp_path))
+    before = files_in(tmp_path)
+    assert init("--demo", str(tmp_path)).exit_code == 0
+    assert files_in(tmp_path) - before == DEMO
+
+
+def test_a_second_run_makes_nothing(made_home: Path) -> None:
+    result = init("--demo", str(made_home))
+    assert result.output == f"nothing to make: {made_home} has everything\n"
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("")
+    result = init(str(tmp_path))
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.status is ExitStatus.USAGE
+    assert files_in(tmp_path) == {"letter.txt"}
+
+
+@pytest.mark.parametrize("half", ["proxy-authority.pem", "proxy-authority.key"])
+def test_half_a_pair_is_not_guessed_at(tmp_path: Path, half: str) -> None:
+    init(str(tmp_path))
+    (tmp_path / "certs" / half).unlink()
+    result = init(str(tmp_path))
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.status is ExitStatus.DATA
+    assert "without its other half" in str(result.exception)
+    assert not (tmp_path / "certs" / half).exists()

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smtpproxy.config.load import load_configuration
+from smtpproxy.config.problems import ConfigurationErrors, Problem
+from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway
+from smtpproxy.policy.model import (
+    ESMTP_KEYWORDS,
+    ActionKind,
+    BareNewline,
+    CertificateValidation,
+    Direction,
+    EncryptionRule,
+    Failure,
+    General,
+    Offer,
+    OnFailure,
+    Pfs,
+    PortKind,
+    RecipientEncryption,
+    SenderEncryption,
+    TlsSupport,
+    UpstreamHost,
+)
+from smtpproxy.tls.facts import TlsVersion
+
+POLICY = "policies:\n  - {name: Out, direction: outbound, source: [10.0.0.0/8], upstream: {host: mx.example.net}}\n"
+
+
+def load(home: Path, text: str = POLICY, **files: str) -> Configuration:
+    """Load ``text``; of ``files`` a key such as ``actions_Mine`` stands for ``proxy-actions/Mine.yaml``."""
+    folders = {"actions": "proxy-actions/{}.yaml", "profiles": "tls-profiles/{}.yaml", "lists": "lists/{}.txt"}
+    written = {folders[key.split("_")[0]].format(key.split("_")[1]): content for key, content in files.items()}
+    for name, content in {"smtpproxy.yaml": text, **written}.items():
+        path = home / "config" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return load_configuration(home / "config" / "smtpproxy.yaml")
+
+
+def notices(home: Path, text: str = POLICY, **files: str) -> list[str]:
+    prefix = f"{home}/config/"
+    return [
+        notice.removeprefix(prefix) for notice in load(home, text, **files).notices if " on port 465 " not in notice
+    ]
+
+
+def test_defaults(home: Path) -> None:
+    load(home)
+    configuration = load_configuration(home / "config" / "smtpproxy.yaml", host_name="GW.example.net")
+    assert configuration.home == home
+    assert configuration.gateway == Gateway("gw.example.net", 1)
+    assert configuration.interception.listen == ("0.0.0.0", "::")  # noqa: S104  # the default that is tested
+    assert dict(configuration.interception.ports) == {PortKind.SMTP: (25,), PortKind.SMTPS: (465,)}
+    assert configuration.records == home / "var" / "records.jsonl"
+    assert configuration.embedded is None
+    assert configuration.certificates.trusted == "system"
+    assert [each.certificate.subject.rfc4514_string() for each in configuration.certificates.proxy_server] == [
+        "CN=gw.example.net"
+    ]
+
+
+def test_default_policy_and_action(home: Path) -> None:
+    (policy,) = load(home).policies
+    assert (policy.name, policy.direction, policy.enabled) == ("Out", Direction.OUTBOUND, True)
+    assert policy.tls_support is TlsSupport.ENABLED
+    assert policy.source == (ip_network("10.0.0.0/8"),)
+    assert policy.destination == (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    assert policy.upstream == UpstreamHost("mx.example.net", 25, 465)
+    action = policy.action
+    assert (action.name, action.kind) == ("SMTP-Outgoing.Standard", ActionKind.CLIENT)
+    assert action.implicit_profile.name == action.starttls.profile.name == "TLS-Client.Standard"
+    assert action.general == General()
+    assert action.esmtp.allow == ESMTP_KEYWORDS
+    assert action.starttls.on_failure == OnFailure()
+
+
+def test_a_bare_action_file_equals_the_predefined_one(home: Path) -> None:
+    text = POLICY + "  - {name: In, direction: inbound, proxy_action: Mine, upstream: {host: a.example}}\n"
+    policy = load(home, text, actions_Mine="kind: server\n").policies[1]
+    predefined = load(home, text.replace(", proxy_action: Mine", "")).policies[1].action
+    assert predefined.name == "SMTP-Incoming.Standard"
+    assert policy.action.starttls == predefined.starttls
+    assert policy.action.implicit_profile == predefined.implicit_profile
+    assert policy.action.general == predefined.general
+    assert policy.action.esmtp == predefined.esmtp
+
+
+def test_offer_follows_the_kind(home: Path) -> None:
+    text = POLICY + "  - {name: In, direction: inbound, upstream: {host: a.example}}\n"
+    outbound, inbound = load(home, text).policies
+    assert outbound.action.starttls.rules == (EncryptionRule("default", offer=Offer.HONEST),)
+    assert inbound.action.starttls.rules == (EncryptionRule("default", offer=Offer.ALWAYS),)
+
+
+def test_every_key_of_an_action(home: Path) -> None:
+    action = """
+kind: client
+tls: {action: inspect, profile: Strict}
+starttls:
+  enabled: true
+  profile: TLS-Legacy
+  rules:
+    - {name: all, enabled: true, to: ["*"], sender: none, recipient: required, offer: always}
+  on_failure: {not_offered: tempfail, handshake: reject, certificate: reject}
+general: {idle_timeout: 30s, max_session_age: 2d, max_sessions: 7, max_sessions_per_source: 3, max_recipients: 100,
+          max_address_length: 128, max_message_size: 10MiB, bare_newline: reject}
+esmtp: {enabled: true, allow: [size, 8bitmime], log_denied: false}
+"""
+    profile = "minimum_protocol: tls1.3\npfs: required\ncertificate_validation: enforce\n"
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    found = load(home, text, actions_Mine=action, profiles_Strict=profile).policies[0].action
+    strict = found.implicit_profile
+    assert (strict.minimum_version, strict.pfs, strict.certificate_validation) == (
+        TlsVersion.TLS1_3,
+        Pfs.REQUIRED,
+        CertificateValidation.ENFORCE,
+    )
+    assert found.starttls.profile.minimum_version is TlsVersion.TLS1_0
+    assert found.starttls.rules == (
+        EncryptionRule("all", SenderEncryption.NONE, RecipientEncryption.REQUIRED, Offer.ALWAYS),
+    )
+    assert found.starttls.on_failure == OnFailure(Failure.TEMPFAIL, Failure.REJECT, Failure.REJECT)
+    assert found.general == General(30, 172_800, 7, 3, 100, 128, 10_485_760, BareNewline.REJECT)
+    assert found.esmtp.allow == {"SIZE", "8BITMIME"}
+    assert not found.esmtp.log_denied
+
+
+def test_every_key_of_the_main_file(home: Path) -> None:
+    text = """
+gateway: {name: Gw1.Example.NET, workers: 1}
+interception: {mode: explicit, listen: [127.0.0.1, "::1"], ports: {smtp: [2525, 587], smtps: []}}
+policies:
+  - name: A
+    enabled: false
+    direction: outbound
+    source: [10.0.0.0/8, 192.0.2.7, any]
+    destination: ["2001:db8::/32"]
+    tls_support: disabled
+    proxy_action: SMTP-Outgoing.Standard
+    upstream: embedded
+    source_address: gateway
+certificates:
+  proxy_server:
+    - {certificate: certs/other-server.pem, key: certs/other-server.key}
+    - {certificate: certs/proxy-server.pem, key: certs/proxy-server.key}
+  trusted: certs/proxy-authority.pem
+records: {file: null}
+embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, name: mail.example, maildir: /srv/mail}
+"""
+    configuration = load(home, text)
+    assert configuration.gateway.name == "gw1.example.net"
+    assert dict(configuration.interception.ports) == {PortKind.SMTP: (2525, 587), PortKind.SMTPS: ()}
+    (policy,) = configuration.policies
+    assert not policy.enabled
+    assert [str(network) for network in policy.source] == ["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0", "::/0"]
+    assert policy.upstream == UpstreamHost("127.0.0.2", 2600, 2601)
+    assert len(configuration.certificates.proxy_server) == 2
+    assert configuration.certificates.trusted == home / "certs" / "proxy-authority.pem"
+    assert configuration.records is None
+    assert configuration.embedded == EmbeddedServer(
+        host="127.0.0.2",
+        smtp=2600,
+        smtps=2601,
+        name="mail.example",
+        certificate=home / "certs" / "demo-upstream.pem",
+        key=home / "certs" / "demo-upstream.key",
+        maildir=home.joinpath("/srv/mail"),
+    )
+
+
+def test_sections_with_everything_commented_out_are_their_defaults(home: Path) -> None:
+    text = POLICY + "gateway:\ninterception:\n  ports:\ncertificates:\nrecords:\n"
+    assert load(home, text).interception.ports[PortKind.SMTP] == (25,)
+
+
+def test_a_profile_is_shared_by_many_actions(home: Path) -> None:
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    action = load(
+        home, text, actions_Mine="kind: client\ntls: {profile: P}\nstarttls: {profile: P}\n", profiles_P=""
+    ).policies
+    assert action[0].action.implicit_profile is action[0].action.starttls.profile
+
+
+def test_esmtp_off_switches_starttls_off(home: Path) -> None:
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    action = "kind: client\nesmtp: {enabled: false}\nstarttls: {rules: [{recipient: none}]}\n"
+    assert not load(home, text, actions_Mine=action).policies[0].action.starttls.enabled
+    (notice,) = notices(home, text, actions_Mine=action)
+    assert notice == (
+        "proxy-actions/Mine.yaml:2:18: esmtp.enabled: no ESMTP, no STARTTLS: false switches starttls.enabled off on "
+        "both legs"
+    )
+
+
+def test_a_host_name_that_is_none_must_be_given(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "my gateway")
+    with pytest.raises(
+        ConfigurationErrors, match=r"smtpproxy.yaml:1:1: gateway.name: this machine's host name is no DNS"
+    ):
+        load(home)
+
+
+def test_the_main_file_may_be_named_from_its_own_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(home)
+    monkeypatch.chdir(home / "config")
+    assert load_configuration(Path("smtpproxy.yaml")).home == home
+
+
+OUT = "direction: outbound, upstream: {host: a.example}"
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        (
+            [f"{{name: A, {OUT}}}"],
+            (
+                "2:5: policies[0].source: any client may send as if it were inside; name the inside networks, such as "
+                "[10.0.0.0/8]"
+            ),
+        ),
+        (
+            ["{name: A, direction: inbound, source_address: gateway, upstream: {host: a.example}}"],
+            (
+                "2:51: policies[0].source_address: upstream sees the gateway's address for every client, so switch its "
+                "SPF and DNSBL checks off"
+            ),
+        ),
+        (
+            [f"{{name: A, source: [10.0.0.0/8], tls_support: disabled, {OUT}}}"],
+            (
+                "2:50: policies[0].tls_support: disabled leaves port 465 unbound, so what tls.action of "
+                "SMTP-Outgoing.Standard inspects never comes"
+            ),
+        ),
+        (
+            [f"{{name: A, enabled: false, source: [10.0.0.0/8], {OUT}}}"],
+            "2:3: policies: no policy is enabled, so no port is bound",
+        ),
+        (
+            [f"{{name: A, source: [10.0.0.0/8], {OUT}}}", f"{{name: B, source: [10.1.0.0/16], {OUT}}}"],
+            "3:12: policies[1].name: never matches, since 'A' before it takes all of its traffic; move it up",
+        ),
+    ],
+    ids=["outbound from anywhere", "inbound", "465 unbound", "all disabled", "shadowed"],
+)
+def test_notice_of_a_policy(home: Path, policies: list[str], expected: str) -> None:
+    text = "policies:\n" + "".join(f"  - {policy}\n" for policy in policies)
+    assert notices(home, text) == [f"smtpproxy.yaml:{expected}"]
+
+
+def test_notice_that_465_reads_rules_as_required(home: Path) -> None:
+    (notice,) = load(home).notices
+    assert notice == (
+        f"{home}/config/smtpproxy.yaml:2:5: policies[0].proxy_action: on port 465 rule 'default' (sender optional, "
+        "recipient preferred) is read as required on both sides"
+    )
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    action = "kind: client\nstarttls: {rules: [{sender: required, recipient: required}]}\n"
+    assert load(home, text, actions_Mine=action).notices == ()
+
+
+def test_notice_of_a_kind_of_port_that_is_not_there(home: Path) -> None:
+    text = POLICY.replace("outbound,", "outbound, tls_support: required,") + "interception: {ports: {smtps: []}}\n"
+    assert notices(home, text) == [
+        "smtpproxy.yaml:2:51: policies[0].tls_support: never matches, since interception.ports has no port of this kind"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "key"),
+    [
+        ("{offer: always}", "offer"),
+        ("{sender: required}", "sender"),
+        ("{sender: required, recipient: none}", "sender"),
+        ("{sender: required, recipient: required}", None),
+        ("{offer: always, recipient: required}", None),
+        ("{offer: always, sender: none}", None),
+        ("{sender: optional}", None),
+        ("{recipient: none}", None),
+    ],
+)
+def test_notice_that_honesty_is_lifted(home: Path, rule: str, key: str | None) -> None:
+    found = notices(home, actions_Mine=f"kind: client\nstarttls:\n  rules:\n    - {rule}\n")
+    assert [line.split(": ")[1] for line in found] == ([f"starttls.rules[0].{key}"] if key else [])
+
+
+def test_inbound_honesty_is_no_matter(home: Path) -> None:
+    assert notices(home, actions_Mine="kind: server\nstarttls: {rules: [{offer: always, sender: required}]}\n") == []
+
+
+def test_notice_of_a_key_that_others_may_read(home: Path) -> None:
+    (home / "certs" / "proxy-server.key").chmod(0o644)
+    (line,) = notices(home)
+    assert line.startswith("smtpproxy.yaml:1:1: certificates.proxy_server[0]: ")
+    assert "chmod 0600" in line
+
+
+def test_notices_come_with_errors_too(home: Path) -> None:
+    with pytest.raises(ConfigurationErrors) as caught:
+        load(home, POLICY + "records: {file: 7}\n")
+    assert [notice.split(": ")[1] for notice in caught.value.notices] == ["policies[0].proxy_action"]
+
+
+def test_lists_are_kept_in_canonical_form(home: Path) -> None:
+    domains = "# all\nExample.NET\n*.Example.net # below\n\nme@Example.NET\nexample.net\n"
+    others = "192.0.2.1\n10.0.0.0/8\n2001:DB8::/32\nbücher.example\nme@[192.0.2.1]\n"
+    assert load(home, lists_partners=domains + others).lists == {
+        "partners": (
+            "example.net",
+            "*.example.net",
+            "me@example.net",
+            "192.0.2.1",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "xn--bcher-kva.example",
+            "me@[192.0.2.1]",
+        )
+    }
+
+
+_PIECES = st.sampled_from(
+    [
+        "policies:", "gateway:", "interception:", "certificates:", "records:", "embedded:", "name:", "direction:",
+        "upstream:", "source:", "outbound", "embedded", "any", "\n", "\n  ", "\n    - ", "- ", "[", "]", "{", "}", ", ",
+        ": ", "'", '"', "*a", "&a ", "!!int ", "|", ">", "#", "---", "...", "? ", "\t", "\\x00", "1", "10:25", "\u0085",
+        "\ufeff", "%YAML 1.1\n", "<<: ", "null", "\\ud800", "\U0001f600", "ports: {smtp: [", "host: ",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(_PIECES | st.text(max_size=5), max_size=30))
+def test_any_text_is_a_configuration_or_configuration_errors(home: Path, pieces: list[str]) -> None:
+    text = "".join(pieces).encode("utf-8", "replace").decode()
+    for main, action in ((text, text), (POLICY + text, "kind: client\n" + text)):
+        problems: tuple[Problem, ...] = ()
+        try:
+            load(home, main, actions_Mine=action, profiles_Mine=text, lists_mine=text)
+        except ConfigurationErrors as errors:
+            problems = errors.problems
+        assert all(problem.line >= 1 and problem.column >= 1 and str(problem).isprintable() for problem in problems)
