@@ -168,6 +168,8 @@ class Session:
     def _client_spoke(self, data: bytes) -> None:
         if self._client.state is ClientState.CONNECTED:
             self._exchange.attack(catalogue.EARLY_TALK, "early-talk")
+        elif self._client.state in _MUTE:
+            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-in-clear-during-upgrade")
         else:
             self._dialogue.received(data)
 

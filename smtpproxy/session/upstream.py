@@ -217,6 +217,9 @@ class UpstreamLeg:
     def received(self, data: bytes) -> None:
         """Read the replies in ``data``."""
         self.octets_in += len(data)
+        if self.state in _HANDSHAKING:
+            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, "octets-in-clear-during-upgrade")
+            return
         self._reader.feed(data)
         try:
             while self.is_open and (reply := self._reader.next_reply()) is not None:

@@ -34,6 +34,8 @@ from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamC
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsReason, TlsVersion
+from smtpproxy.tls.hello import ClientHello
 
 ORIGIN = Origin(
     session="s1",
@@ -221,6 +223,24 @@ def ehlo_reply(keywords: str) -> bytes:
     lines = ["mx.test", *filter(None, keywords.split(","))]
     separated = [f"250-{line}\r\n" for line in lines[:-1]] + [f"250 {lines[-1]}\r\n"]
     return "".join(separated).encode()
+
+
+def client_hello(server_name: str | None = None, *, ecdsa: bool = True) -> ClientHello:
+    """A TLS 1.3 client's hello."""
+    algorithm = 0x0403 if ecdsa else 0x0804
+    return ClientHello(server_name, (TlsVersion.TLS1_3,), (0x1301,), (algorithm,), None)
+
+
+def certificate(*names: str) -> PeerCertificate:
+    """What a peer shows, bearing ``names``."""
+    return PeerCertificate(b"der of " + ",".join(names).encode(), "f" * 64, names, (), 2**31)
+
+
+def tls_facts(*names: str, chain: Chain = Chain.VALID, reason: TlsReason | None = None) -> TlsFacts:
+    """What a handshake established; the peer shows a certificate if there are ``names``."""
+    peer = certificate(*names) if names else None
+    chain = chain if names else Chain.ABSENT
+    return TlsFacts(TlsVersion.TLS1_3, "TLS_AES_128_GCM_SHA256", peer=peer, chain=chain, reason=reason)
 
 
 def with_setting(setting: Setting, **changes: object) -> Setting:
