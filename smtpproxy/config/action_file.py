@@ -143,7 +143,7 @@ class GeneralSection(Section):
         default=600, description="A session in which nothing happens for this long is ended with 421."
     )
     max_session_age: Annotated[int, duration(1, 7 * 86_400)] = Field(
-        default=3600, description="A session that is older is ended with 421 at the next command."
+        default=3600, description="A session that is older is ended with 421."
     )
     max_sessions: Annotated[int, whole_number(1, 1_000_000)] = Field(
         default=5000, description="Sessions at a time of the policies with this action."

@@ -165,7 +165,6 @@ class EmbeddedSection(Section):
     host: LoopbackAddress = Field(default="127.0.0.1", description="The address that it listens on.")
     smtp: Port = Field(default=2526, description="Its port with STARTTLS.")
     smtps: Port = Field(default=4651, description="Its port with implicit TLS.")
-    name: HostName = Field(default="localhost", description="Its host name.")
     maildir: FilePath = Field(default="var/maildir", description="The folder that takes the mail; made if missing.")
     certificate: FilePath = Field(default="certs/demo-upstream.pem", description="PEM file of its certificate chain.")
     key: FilePath = Field(default="certs/demo-upstream.key", description="PEM file of its private key.")

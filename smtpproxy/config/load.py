@@ -121,7 +121,6 @@ class _Assembly:
             host=section.host,
             smtp=section.smtp,
             smtps=section.smtps,
-            name=section.name,
             certificate=self._home.resolve(section.certificate),
             key=self._home.resolve(section.key),
             maildir=self._home.resolve(section.maildir),

@@ -48,12 +48,11 @@ class Certificates:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
-    """The embedded server: where it listens, what it is called, its certificate, and where mail goes."""
+    """The embedded server: where it listens, its certificate, and where mail goes."""
 
     host: str
     smtp: int
     smtps: int
-    name: str
     certificate: Path
     key: Path
     maildir: Path

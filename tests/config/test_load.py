@@ -152,7 +152,7 @@ certificates:
     - {certificate: certs/proxy-server.pem, key: certs/proxy-server.key}
   trusted: certs/proxy-authority.pem
 records: {file: null}
-embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, name: mail.example, maildir: /srv/mail}
+embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, maildir: /srv/mail}
 """
     configuration = load(home, text)
     assert configuration.gateway.name == "gw1.example.net"
@@ -168,7 +168,6 @@ embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, name: mail.example, maildir
         host="127.0.0.2",
         smtp=2600,
         smtps=2601,
-        name="mail.example",
         certificate=home / "certs" / "demo-upstream.pem",
         key=home / "certs" / "demo-upstream.key",
         maildir=home.joinpath("/srv/mail"),
