@@ -39,6 +39,7 @@ from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
+from smtpproxy.smtp.commands import Quit
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
 from smtpproxy.tls.hello import ClientHello
@@ -236,6 +237,8 @@ class Session:
             self._ending = (farewell, token)
         elif state is ClientState.CONTENT:
             self._dialogue.mailing.refuse_content(Refuse(_AT_END_OF_DATA.get(farewell, farewell), token))
+        elif isinstance(self._exchange.awaiting, Quit):
+            self.finish(catalogue.BYE, "quit")
         else:
             self.finish(farewell, token)
 

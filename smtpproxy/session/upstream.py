@@ -21,11 +21,12 @@ from smtpproxy.smtp import catalogue, commands, limits
 from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
 from smtpproxy.smtp.commands import Ehlo, Helo, Verb
 from smtpproxy.smtp.replies import Reply, ReplyReader
-from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason
+from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.names import matches
 
 _CLOSING: Final = 421
 _GO_AHEAD: Final = 220
+_START_CONTENT: Final = 354
 
 _PATIENCE_S: Final = {
     Verb.MAIL: limits.MAIL_TIMEOUT_S,
@@ -188,10 +189,10 @@ class UpstreamLeg:
         self._end(catalogue.UPSTREAM_UNREACHABLE, f"upstream-{reason}")
 
     def secured(self, facts: TlsFacts) -> None:
-        """The handshake is done: judge the name, then go on where TLS was begun."""
-        if self._bears_wrong_name(facts):
-            self._outbox.close(Leg.UPSTREAM, How.ABORT)
-            self.tls_failed(TlsFailure(TlsReason.CERTIFICATE_HOST_MISMATCH, certificate=True))
+        """The handshake is done: judge the certificate, then go on where TLS was begun."""
+        fault = self._certificate_fault(facts)
+        if fault is not None:
+            self._break_off(TlsFailure(fault, certificate=True))
             return
         implicit = self.state is UpstreamState.OPENING
         self._step(UpstreamStep.SECURED)
@@ -207,7 +208,7 @@ class UpstreamLeg:
         self.failure, self.facts = failure, None
         self._reporter.tls(Leg.UPSTREAM, failure)
         if self.state is UpstreamState.OPENING:
-            self._end(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
+            self._lost(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
         elif failure.certificate:
             self._step(UpstreamStep.REFUSE_CERTIFICATE)
             self._owner.upstream_identified()
@@ -229,19 +230,17 @@ class UpstreamLeg:
 
     def closed(self, how: str) -> None:
         """Upstream ended the connection."""
-        if self.state is UpstreamState.HELLO_AGAIN:  # TLS 1.3 tells a refusal only after our side is done
+        if self.state in _UPGRADING:
             self.tls_failed(TlsFailure(TlsReason.CONNECTION_CLOSED, how))
         elif self.is_open:
-            self._step(UpstreamStep.CLOSE)
-            self._owner.upstream_ended(catalogue.UPSTREAM_GONE, f"upstream-closed-{how}")
+            self._lost(self._farewell, f"upstream-closed-{how}")
 
     def timed_out(self) -> None:
         """What was waited for has not come."""
         if self.state in _HANDSHAKING:
-            self._outbox.close(Leg.UPSTREAM, How.ABORT)
-            self.tls_failed(TlsFailure(TlsReason.TIMED_OUT))
+            self._break_off(TlsFailure(TlsReason.TIMED_OUT))
         elif self.is_open and not self.is_silent and self.state is not UpstreamState.CONTENT:
-            self._end(_LATE.get(self.state, catalogue.UPSTREAM_GONE), "upstream-timed-out")
+            self._end(self._farewell, "upstream-timed-out")
 
     def give_up(self, token: str) -> None:
         """Upstream is of no use any more."""
@@ -251,6 +250,7 @@ class UpstreamLeg:
 
     def _greeting(self, reply: Reply) -> None:
         if not reply.is_positive:
+            self._expect_error(reply)
             self._end(reply, "upstream-refused-session")
             return
         self._step(UpstreamStep.GREETED)
@@ -306,7 +306,7 @@ class UpstreamLeg:
             self._unsolicited(reply)
             return
         verb = self._expected.popleft()
-        if verb is Verb.DATA and reply.is_intermediate:
+        if verb is Verb.DATA and reply.code == _START_CONTENT:
             self._step(UpstreamStep.CONTENT)
         elif reply.is_intermediate or (verb is Verb.DATA and reply.is_positive):
             raise ProtocolError("unexpected-reply-code")
@@ -357,11 +357,13 @@ class UpstreamLeg:
             return False
         return self.capabilities.offers("STARTTLS")
 
-    def _bears_wrong_name(self, facts: TlsFacts) -> bool:
+    def _certificate_fault(self, facts: TlsFacts) -> TlsReason | None:
+        if not self._terms.enforces:
+            return None
+        if facts.chain is not Chain.VALID or facts.peer is None:
+            return facts.reason or TlsReason.VALIDATION_FAILURE
         name = self._terms.upstream_name
-        if name is None or not self._terms.enforces:
-            return False
-        return facts.peer is None or not matches(name, facts.peer)
+        return None if name is None or matches(name, facts.peer) else TlsReason.CERTIFICATE_HOST_MISMATCH
 
     def _fall_back(self) -> None:
         """A handshake that failed took its connection with it: once more, in clear."""
@@ -373,6 +375,15 @@ class UpstreamLeg:
         if reply.is_positive or reply.is_intermediate:
             raise ProtocolError("unexpected-reply-code")
 
+    @property
+    def _farewell(self) -> Reply:
+        """What the client is told when upstream is lost."""
+        return catalogue.UPSTREAM_UNREACHABLE if self.state in _UNGREETED else catalogue.UPSTREAM_GONE
+
+    def _break_off(self, failure: TlsFailure) -> None:
+        self._outbox.close(Leg.UPSTREAM, How.ABORT)
+        self.tls_failed(failure)
+
     def _broke(self, farewell: Reply, token: str) -> None:
         self._reporter.incident(Leg.UPSTREAM, token)
         self._end(farewell, token)
@@ -381,14 +392,19 @@ class UpstreamLeg:
         self.close(How.ABORT)
         self._owner.upstream_ended(farewell, token)
 
+    def _lost(self, farewell: Reply, token: str) -> None:
+        """The connection has ended by itself."""
+        self._step(UpstreamStep.CLOSE)
+        self._owner.upstream_ended(farewell, token)
+
 
 _GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
 _HANDSHAKING: Final = frozenset({UpstreamState.OPENING, UpstreamState.SECURING})
 _TAKES_COMMANDS: Final = frozenset({UpstreamState.GREETED, UpstreamState.READY})
-_LATE: Final = {
-    UpstreamState.DIALLING: catalogue.UPSTREAM_UNREACHABLE,
-    UpstreamState.GREETING: catalogue.UPSTREAM_UNREACHABLE,
-}
+_UPGRADING: Final = _HANDSHAKING | {UpstreamState.HELLO_AGAIN}
+"""Upstream may still refuse TLS: in TLS 1.3 it says so only after our side of the handshake is done."""
+
+_UNGREETED: Final = frozenset({UpstreamState.DIALLING, UpstreamState.GREETING})
 _ON_REPLY: Final = {
     UpstreamState.GREETING: UpstreamLeg._greeting,  # noqa: SLF001 - the table belongs to the class
     UpstreamState.HELLO: UpstreamLeg._hello_reply,  # noqa: SLF001
