@@ -19,10 +19,17 @@ def authorities(internet_ca: trustme.CA) -> Authorities:
     return Authorities.make(internet_ca)
 
 
+@pytest.fixture(scope="session")
+def running_lab(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) -> Iterator[Lab]:
+    laboratory = Lab(tmp_path_factory.mktemp("lab"), authorities)
+    yield laboratory
+    laboratory.close()
+
+
 @pytest.fixture
-def lab(tmp_path_factory: pytest.TempPathFactory, authorities: Authorities) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab"), authorities) as laboratory:
-        yield laboratory
+def lab(running_lab: Lab) -> Iterator[Lab]:
+    yield running_lab
+    running_lab.judge()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ from tests.integration.lab.laboratory import Lab, trusting
 from tests.integration.lab.ports import HOST
 from tests.integration.lab.recorder import RecordingUpstream, Script
 
-BROKEN_HANDSHAKE = {b"STARTTLS": b"220 2.0.0 Ready\r\n"}  # and then goes on in clear
-
 
 def _setup(sender: str, recipient: str, direction: str = "outbound") -> Setup:
     return Setup(direction=direction, rules=({"name": "the rule", "sender": sender, "recipient": recipient},))
@@ -68,7 +66,7 @@ def test_recipient_none_never_says_starttls(lab: Lab) -> None:
 
 
 def test_recipient_preferred_falls_back_on_a_new_connection(lab: Lab) -> None:
-    recorder = lab.recorder(Script(replies=dict(BROKEN_HANDSHAKE)))
+    recorder = lab.recorder(Script(handshake=False))
     gateway = lab.gateway(recorder)
     with connect(gateway, "clear", lab.trusting_proxy) as client:
         assert not client.has_extn("starttls")  # honest: it could not be kept
@@ -80,7 +78,7 @@ def test_recipient_preferred_falls_back_on_a_new_connection(lab: Lab) -> None:
 
 
 def test_recipient_required_does_not_fall_back(lab: Lab) -> None:
-    recorder = lab.recorder(Script(replies=dict(BROKEN_HANDSHAKE)))
+    recorder = lab.recorder(Script(handshake=False))
     gateway = lab.gateway(recorder, _setup("optional", "required"))
     with connect(gateway, "clear", lab.trusting_proxy) as client:
         code, text = client.mail("a@client.test")

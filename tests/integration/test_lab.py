@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import smtplib
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.lab.laboratory import Lab, trusting
-from tests.integration.lab.recorder import Script
+from tests.integration.lab.recorder import RecordingUpstream, Script
 
 if TYPE_CHECKING:
     from tests.integration.lab.postfix import Postfix
@@ -44,8 +45,8 @@ def test_the_recorder_follows_its_script(lab: Lab) -> None:
         assert client.rcpt("b@upstream.test") == (550, b"5.1.1 Nobody")
 
 
-def test_the_recorder_ends_with_connections_open(lab: Lab) -> None:
-    recorder = lab.recorder()
+def test_the_recorder_ends_with_connections_open() -> None:
+    recorder = RecordingUpstream(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     client = smtplib.SMTP("127.0.0.1", recorder.smtp_port, "client.test", timeout=10)
     recorder.close()
     with pytest.raises(smtplib.SMTPServerDisconnected):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import trustme
 
@@ -15,7 +15,6 @@ from tests.integration.lab.recorder import RecordingUpstream, Script
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 UPSTREAM_NAMES = ("mx.upstream.test", "*.wild.upstream.test", "127.0.0.1")
 
@@ -65,21 +64,17 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 
 class Lab:
-    """Starts servers and gateways; leaving its block closes them, the gateways first."""
+    """Everything that tests share: one recording upstream, and a gateway for each setup, begun anew for each test."""
 
     def __init__(self, folder: Path, authorities: Authorities) -> None:
         self.authorities = authorities
         self._folder = folder
         self._stack = ExitStack()
-        self._count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+        self._gateways: dict[str, Gateway] = {}
+        self._used: set[Gateway] = set()
+        self._recorder = RecordingUpstream(self._server_context(authorities.internet))
+        self._stack.callback(self._recorder.close)
+        self._down = _Ports(*free_ports(2))
 
     @property
     def trusting_proxy(self) -> ssl.SSLContext:
@@ -87,19 +82,47 @@ class Lab:
         return trusting(self.authorities.proxy)
 
     def recorder(self, script: Script | None = None, *, issuer: trustme.CA | None = None) -> RecordingUpstream:
-        """Start an upstream that keeps every octet."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issued = (issuer or self.authorities.internet).issue_cert(*UPSTREAM_NAMES, key_type=trustme.KeyType.ECDSA)
-        issued.configure_cert(context)
-        recorder = RecordingUpstream(context, script)
-        self._stack.callback(recorder.close)
-        return recorder
+        """Return the upstream that keeps every octet, with nothing kept yet."""
+        self._recorder.begin(self._server_context(issuer or self.authorities.internet), script)
+        return self._recorder
 
     def gateway(self, upstream: Server | None, setup: Setup | None = None) -> Gateway:
-        """Start a gateway in front of ``upstream``; ``None`` is a server that is down."""
-        smtp_port, smtps_port = (upstream.smtp_port, upstream.smtps_port) if upstream else free_ports(2)
-        self._count += 1
-        home = self._folder / f"gateway-{self._count}"
-        gateway = Gateway(home, setup or Setup(), Upstream(smtp_port, smtps_port), self.authorities)
+        """Return a gateway in front of ``upstream``; ``None`` is a server that is down."""
+        server, setup = upstream or self._down, setup or Setup()
+        key = f"{server.smtp_port} {server.smtps_port} {setup}"
+        gateway = self._gateways.get(key)
+        if gateway is None:
+            gateway = self._gateways[key] = self._start(server, setup)
+        gateway.begin()
+        self._used.add(gateway)
+        return gateway
+
+    def judge(self) -> None:
+        """At the end of a test, assert that the gateways that it used are well."""
+        used, self._used = self._used, set()
+        for gateway in used:
+            gateway.judge()
+
+    def close(self) -> None:
+        """End everything, the gateways first."""
+        self._stack.close()
+
+    def _start(self, server: Server, setup: Setup) -> Gateway:
+        home = self._folder / f"gateway-{len(self._gateways)}"
+        gateway = Gateway(home, setup, Upstream(server.smtp_port, server.smtps_port), self.authorities)
         self._stack.callback(gateway.close)
         return gateway
+
+    @staticmethod
+    def _server_context(issuer: trustme.CA) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert(*UPSTREAM_NAMES, key_type=trustme.KeyType.ECDSA).configure_cert(context)
+        return context
+
+
+@dataclass(frozen=True)
+class _Ports:
+    """Where nobody listens."""
+
+    smtp_port: int
+    smtps_port: int

@@ -17,17 +17,27 @@ if TYPE_CHECKING:
 
 KEYWORDS = (b"SIZE 52428800", b"8BITMIME", b"SMTPUTF8", b"DSN", b"PIPELINING", b"ENHANCEDSTATUSCODES")
 END_OF_DATA = b"\r\n.\r\n"
+HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"  # RFC 8446 s6: a fatal alert in its record
 _READ_OCTETS = 1 << 16
 _TIMEOUT_S = 30.0
 
 
 @dataclass
 class Script:
-    """What the upstream says; ``replies`` maps a verb to the whole reply that takes the usual one's place."""
+    """What the upstream says.
+
+    Args:
+        greeting: its first words.
+        keywords: what its EHLO offers besides STARTTLS.
+        starttls: whether STARTTLS is offered.
+        handshake: whether a client's hello is answered; if not, with an alert.
+        replies: for a verb the whole reply that takes the usual one's place; TLS or content then do not follow.
+    """
 
     greeting: bytes = b"220 mx.upstream.test ESMTP\r\n"
     keywords: tuple[bytes, ...] = KEYWORDS
     starttls: bool = True
+    handshake: bool = True
     replies: dict[bytes, bytes] = field(default_factory=dict)
 
 
@@ -50,12 +60,10 @@ class RecordingUpstream:
     """Listens on a port with STARTTLS and on one with implicit TLS; a thread for each connection."""
 
     def __init__(self, context: ssl.SSLContext, script: Script | None = None) -> None:
-        self.script = script or Script()
-        self.connections: list[Connection] = []
-        self._context = context
+        self.begin(context, script)
         self._listeners = [socket.create_server((HOST, 0)) for _ in range(2)]
-        self._dialogues: set[_Dialogue] = set()
         self._threads: list[threading.Thread] = []
+        self._dialogues: set[_Dialogue] = set()
         for listener, implicit in zip(self._listeners, (False, True), strict=True):
             self._spawn(partial(self._accept, listener, implicit=implicit))
 
@@ -74,6 +82,12 @@ class RecordingUpstream:
     @property
     def octets(self) -> bytes:
         return b"".join(connection.commands for connection in self.connections)
+
+    def begin(self, context: ssl.SSLContext, script: Script | None = None) -> None:
+        """Forget everything, and serve the connections to come in this way."""
+        self.script = script or Script()
+        self.connections: list[Connection] = []
+        self._context = context
 
     def close(self) -> None:
         """End every connection and wait for the threads; more than once does no harm."""
@@ -176,6 +190,10 @@ class _Dialogue:
         self._sock.sendall(b"250 2.0.0 Recorded as %d\r\n" % len(self._record.messages))
 
     def _start_tls(self) -> None:
+        if not self._script.handshake:
+            self._sock.recv(_READ_OCTETS)
+            self._sock.sendall(HANDSHAKE_FAILURE)
+            raise ConnectionError("no handshake, as the script says")
         self._context.sni_callback = self._note_server_name
         self._sock = self._context.wrap_socket(self._sock, server_side=True)
         self._tls = True
