@@ -79,8 +79,8 @@ class UpstreamLeg:
     """
 
     __slots__ = (
-        "_expected", "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_terms",
-        "capabilities", "facts", "failure", "octets_in", "state",
+        "_expected", "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall",
+        "_terms", "capabilities", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
     def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
@@ -98,6 +98,7 @@ class UpstreamLeg:
         self._name = b""
         self._extended = True
         self._server_name = terms.upstream_name
+        self._shortfall = Reached.NOT_OFFERED
 
     # What it came to
 
@@ -108,9 +109,7 @@ class UpstreamLeg:
             return Reached.ENCRYPTED
         if self.state is UpstreamState.REFUSED:
             return Reached.CERTIFICATE_REFUSED
-        if self.failure is not None:
-            return Reached.HANDSHAKE_FAILED
-        return Reached.CLEAR if self._terms.plan is Plan.NEVER else Reached.NOT_OFFERED
+        return Reached.CLEAR if self._terms.plan is Plan.NEVER else self._shortfall
 
     @property
     def downgraded(self) -> bool:
@@ -205,8 +204,8 @@ class UpstreamLeg:
 
     def tls_failed(self, failure: TlsFailure) -> None:
         """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
-        self.failure, self.facts = failure, None
-        self._reporter.tls(Leg.UPSTREAM, failure)
+        self.facts = None
+        self._fell_short(failure, Reached.HANDSHAKE_FAILED)
         if self.state is UpstreamState.OPENING:
             self._lost(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
         elif failure.certificate:
@@ -290,7 +289,8 @@ class UpstreamLeg:
             self._go_ahead()
         else:
             self._expect_error(reply)
-            self.failure = None if reply.is_permanent else TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
+            failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
+            self._fell_short(failure, Reached.NOT_OFFERED if reply.is_permanent else Reached.HANDSHAKE_FAILED)
             self._step(UpstreamStep.STARTTLS_REFUSED)
             self._owner.upstream_identified()
 
@@ -379,6 +379,10 @@ class UpstreamLeg:
     def _farewell(self) -> Reply:
         """What the client is told when upstream is lost."""
         return catalogue.UPSTREAM_UNREACHABLE if self.state in _UNGREETED else catalogue.UPSTREAM_GONE
+
+    def _fell_short(self, failure: TlsFailure, shortfall: Reached) -> None:
+        self.failure, self._shortfall = failure, shortfall
+        self._reporter.tls(Leg.UPSTREAM, failure)
 
     def _break_off(self, failure: TlsFailure) -> None:
         self._outbox.close(Leg.UPSTREAM, How.ABORT)
