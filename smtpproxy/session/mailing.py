@@ -22,7 +22,7 @@ from smtpproxy.smtp.replies import Reply
 
 CLOSING: Final = 421
 
-_TOO_MANY_TIMES: Final = 2  # so often the limit may be asked for before asking counts as an error
+_TOO_MANY_TIMES: Final = 2  # so often the limit may be asked for, taken or not, before asking counts as an error
 _TOO_MANY: Final = Refuse(catalogue.TOO_MANY_RECIPIENTS, "too-many-recipients")
 
 
@@ -78,11 +78,12 @@ class Mailing:
     def rcpt(self, command: Rcpt) -> None:
         """Judge RCPT and send it upstream, or refuse it."""
         transaction = self._under_way()
+        if len(transaction.recipients) >= _TOO_MANY_TIMES * self._action.general.max_recipients:
+            self._exchange.refuse(_TOO_MANY.reply, _TOO_MANY.because)
+            return
         refusal = self._judge_rcpt(command, transaction)
         if refusal is None:
             self._exchange.forward(command)
-        elif len(transaction.recipients) >= _TOO_MANY_TIMES * self._action.general.max_recipients:
-            self._exchange.refuse(refusal.reply, refusal.because)
         else:  # a long list of recipients is no fault: the client sends the rest in the next transaction
             transaction.asked(command, refusal.reply, refusal.because)
             self._exchange.answer(refusal.reply)

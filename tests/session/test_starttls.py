@@ -167,7 +167,7 @@ def test_starttls_is_not_on_offer_behind_helo() -> None:
 
 
 def test_an_honest_offer_that_upstream_no_longer_lets_us_keep() -> None:
-    """Nothing takes TLS from the upstream leg between EHLO and STARTTLS yet; this is for the day when something does."""
+    """Nothing takes TLS from the upstream leg between EHLO and STARTTLS yet: for the day when something does."""
     book = greeted()
     book >> client("EHLO client.test")
     book.skip() >> upstream("250-mx.test\r\n250 STARTTLS")
