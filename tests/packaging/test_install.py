@@ -20,6 +20,7 @@ PIN = PROJECT / "requirements-ci.txt"
 def _run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
 
 
