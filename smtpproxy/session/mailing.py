@@ -163,6 +163,11 @@ class Mailing:
         self.end()
         self._exchange.rest()
 
+    def unanswered(self, farewell: Reply) -> None:
+        """Keep what the client is told in place of the verdict that it waits for."""
+        if self.content is not None:
+            self._under_way().reply = farewell
+
     # The end
 
     def end(self) -> None:

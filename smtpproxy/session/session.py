@@ -319,6 +319,7 @@ class Session:
         """Tell the client ``farewell``, close both legs and report the session as ended by ``token``."""
         if farewell is not None and self._client.state not in _DEAF:
             self._client.reply(farewell)
+            self._dialogue.mailing.unanswered(farewell)
         self._close(How.FLUSH, token)
 
     def _end(self, token: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import NoReturn
 
-from smtpproxy.audit import Origin, Record
+from smtpproxy.audit import Origin, Record, SessionRecord, TransactionRecord
 from smtpproxy.policy.model import (
     ActionKind,
     CertificateValidation,
@@ -241,6 +241,18 @@ def tls_facts(*names: str, chain: Chain = Chain.VALID, reason: TlsReason | None 
     peer = certificate(*names) if names else None
     chain = chain if names else Chain.ABSENT
     return TlsFacts(TlsVersion.TLS1_3, "TLS_AES_128_GCM_SHA256", peer=peer, chain=chain, reason=reason)
+
+
+def transaction_of(book: Playbook) -> TransactionRecord:
+    """The one transaction that was reported."""
+    (record,) = [record for record in book.records if isinstance(record, TransactionRecord)]
+    return record
+
+
+def session_of(book: Playbook) -> SessionRecord:
+    """The session's last record."""
+    (record,) = [record for record in book.records if isinstance(record, SessionRecord)]
+    return record
 
 
 def with_setting(setting: Setting, **changes: object) -> Setting:
