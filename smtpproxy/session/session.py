@@ -82,9 +82,11 @@ class Session:
 
     def _go_on(self) -> None:
         """Whatever happened may have let the client's next line be heard, or its content be read on."""
-        if not self._upstream.is_open:
-            self._client.release(Hold.UPSTREAM_BLOCKED)
-        self._dialogue.pump()
+        client = self._client
+        if client.is_held and not self._upstream.is_open:
+            client.release(Hold.UPSTREAM_BLOCKED)
+        if client.is_held or client.reader.buffered:
+            self._dialogue.pump()
 
     def _handle(self, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an event, proved whole by assert_never
         match event:
