@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.errors import SmtpProxyError
+from smtpproxy.net.console import Console
 from smtpproxy.service import make_service
 
 _EX_UNAVAILABLE: Final = 69
@@ -30,21 +33,41 @@ class Options(usage.Options):
     ]
 
 
+class _Foreground(MultiService):
+    """Brings its own log observer along, in the way that Twisted has for it: as a component of the application."""
+
+    def setServiceParent(self, parent: object) -> None:  # noqa: N802 - Twisted's name
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, Console(sys.stdout))
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+
 def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     """Load the configuration and make the gateway; exits with 78 on a mistake, with 0 after ``--check``."""
     try:
         configuration = load_configuration(Path(options["config"]))
+        if options["check"]:
+            print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
+            raise SystemExit(0)
         service = make_service(configuration)
     except ConfigurationErrors as errors:
         _leave(errors, errors.status)
     except (SmtpProxyError, OSError) as error:
         _leave(error, _EX_UNAVAILABLE)
-    if options["check"]:
-        print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
-        raise SystemExit(0)
-    return service
+    if not _logs_to_terminal(options.parent):
+        return service
+    foreground = _Foreground()  # type: ignore[no-untyped-call]
+    service.setServiceParent(foreground)
+    return foreground
 
 
-def _leave(error: Exception, status: int) -> None:
+def _logs_to_terminal(twistd: usage.Options | None) -> bool:
+    """Whether twistd was told nothing else about its log."""
+    if twistd is None or not twistd["nodaemon"]:
+        return False
+    return not (twistd["logger"] or twistd["syslog"]) and twistd["logfile"] in (None, "-")
+
+
+def _leave(error: Exception, status: int) -> NoReturn:
     print(error, file=sys.stderr)  # noqa: T201 - the user's terminal, before there is a log
     raise SystemExit(status)

@@ -29,7 +29,7 @@ class RecordWriter:
     def write(self, record: Record) -> None:
         """Write one record."""
         for line in lines_of(record):
-            self._log.info("{line}", line=line)
+            self._log.info("{record_line}", record_line=line)
         if self._descriptor is not None:
             document = document_of(record, datetime.now(UTC).isoformat(timespec="milliseconds"))
             if document is not None:
