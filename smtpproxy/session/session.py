@@ -282,11 +282,11 @@ class Session:
                 assert_never(timer)
 
     def _aged(self) -> None:
-        if self._ending is None:
-            self._outbox.set_timer(Timer.AGE, timers.GRACE_S)
-            self._end_soon(catalogue.TOO_OLD, "session-too-old")
-        else:
+        if self._ending == _OLD:
             self._end("session-too-old")
+        else:
+            self._outbox.set_timer(Timer.AGE, timers.GRACE_S)
+            self._end_soon(*_OLD)
 
     def _client_timed_out(self) -> None:
         state = self._client.state
@@ -332,7 +332,7 @@ class Session:
         """End the session when no message is under way."""
         state = self._client.state
         if state in _MUTE or state in _UNDER_WAY or self._exchange.awaiting is not None:
-            self._ending = self._ending or (farewell, token)
+            self._ending = (farewell, token)
         else:
             self.finish(farewell, token)
 
@@ -359,6 +359,8 @@ _MUTE: Final = frozenset({ClientState.PEEKING, ClientState.HELD, ClientState.SEC
 
 _DEAF: Final = _MUTE | {ClientState.CONTENT}
 """A reply would be taken for something else: TLS, or the answer to an end of data that is still to come."""
+
+_OLD: Final = (catalogue.TOO_OLD, "session-too-old")
 
 _UNDER_WAY: Final = frozenset({ClientState.CONTENT, ClientState.FINISHED})
 
