@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,7 +67,9 @@ class Gateway:
         _write_certificates(home / "certs", setup.server_names, authorities)
         _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port))
         self._log_path = home / "twistd.log"
-        self._log_begins = 0
+        self._log_begins = self._records_begin = 0
+        self._told_to_end = False
+        self._records_path = home / "var" / "records.jsonl"
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [PROGRAMS / "twistd", "--nodaemon", "--pidfile=", "smtpproxy", "--config", self.configuration],
@@ -90,7 +94,23 @@ class Gateway:
         """What was logged since ``begin``."""
         return self._log_path.read_bytes()[self._log_begins :].decode(errors="replace")
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON documents since ``begin``."""
+        text = self._records_path.read_bytes()[self._records_begin :]
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def rss_octets(self) -> int:
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
     def begin(self) -> None:
+        self._records_begin = self._records_path.stat().st_size if self._records_path.exists() else 0
         self._log_begins = self._log_path.stat().st_size
 
     def judge(self) -> None:
@@ -99,17 +119,28 @@ class Gateway:
         assert self.alive, "the gateway died during the test"
         assert "Traceback" not in self.log
 
+    def terminate(self) -> None:
+        """Ask it to end, as an administrator would; once, since Twisted minds a second time."""
+        if not self._told_to_end:
+            self._told_to_end = True
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def close(self) -> None:
         """End it, and assert that it ends in order."""
         self.begin()
-        self._process.terminate()
+        self.terminate()
         try:
             status = self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        assert status in CLEAN_ENDS, f"the gateway ended with status {status}"
-        assert "Traceback" not in self.log
+        assert status in CLEAN_ENDS, self.log
+        assert "Traceback" not in self.log, self.log
 
 
 def _write_certificates(folder: Path, server_names: tuple[str, ...], authorities: Authorities) -> None:
@@ -164,6 +195,7 @@ def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> d
                 "source_address": "gateway",
             }
         ],
+        "records": {"file": "var/records.jsonl"},
         "certificates": {
             "proxy_server": [
                 {"certificate": f"certs/{name}.pem", "key": f"certs/{name}.key"} for name in setup.server_names

@@ -72,6 +72,7 @@ class Lab:
         self._stack = ExitStack()
         self._gateways: dict[str, Gateway] = {}
         self._used: set[Gateway] = set()
+        self._count = 0
         self._recorder = RecordingUpstream(self._server_context(authorities.internet))
         self._stack.callback(self._recorder.close)
         self._down = _Ports(*free_ports(2))
@@ -96,6 +97,12 @@ class Lab:
         gateway.begin()
         self._used.add(gateway)
         return gateway
+
+    def doomed_gateway(self, upstream: Server) -> Gateway:
+        """Start a gateway that the test itself will end."""
+        self._count += 1
+        home = self._folder / f"doomed-{self._count}"
+        return Gateway(home, Setup(), Upstream(upstream.smtp_port, upstream.smtps_port), self.authorities)
 
     def judge(self) -> None:
         """At the end of a test, assert that the gateways that it used are well."""

@@ -108,6 +108,16 @@ class Postfix:
         )
         return found
 
+    def wait_until_idle(self) -> None:
+        """Return when every connection has ended and every queued message is delivered."""
+
+        def is_idle() -> bool:
+            log = self.log
+            connected, gone = log.count("]: connect from"), log.count("]: disconnect from")
+            return connected == gone and log.count("(queue active)") == log.count(": removed")
+
+        wait_until(is_idle, "Postfix is idle")
+
     def received_header(self, queue_id: str) -> str:
         """Return Postfix's own trace of the connection that brought ``queue_id``."""
         head = self.delivered(queue_id).partition(b"\n\n")[0].decode(errors="replace")

@@ -31,6 +31,8 @@ class Script:
         keywords: what its EHLO offers besides STARTTLS.
         starttls: whether STARTTLS is offered.
         handshake: whether a client's hello is answered; if not, with an alert.
+        reads_content: held while the upstream is to stop reading after its 354.
+        end_of_data: the reply to a message, ``None`` for the usual one.
         replies: for a verb the whole reply that takes the usual one's place; TLS or content then do not follow.
     """
 
@@ -38,6 +40,8 @@ class Script:
     keywords: tuple[bytes, ...] = KEYWORDS
     starttls: bool = True
     handshake: bool = True
+    reads_content: threading.Event | None = None
+    end_of_data: bytes | None = None
     replies: dict[bytes, bytes] = field(default_factory=dict)
 
 
@@ -181,13 +185,16 @@ class _Dialogue:
                 return b"502 5.5.1 Not here\r\n"
 
     def _take_content(self) -> None:
+        if self._script.reads_content is not None:
+            self._script.reads_content.wait(_TIMEOUT_S)
         # RFC 5321 s4.1.1.4: the CRLF of the DATA line counts, so that an empty message is a lone dot.
         self._buffer = b"\r\n" + self._buffer
         content = self._read_until(END_OF_DATA)
         if not content:
             raise ConnectionError("closed inside the content")
         self._record.messages.append(content[2 : -len(b".\r\n")])
-        self._sock.sendall(b"250 2.0.0 Recorded as %d\r\n" % len(self._record.messages))
+        usual = b"250 2.0.0 Recorded as %d\r\n" % len(self._record.messages)
+        self._sock.sendall(self._script.end_of_data or usual)
 
     def _start_tls(self) -> None:
         if not self._script.handshake:

@@ -1,0 +1,121 @@
+"""How sessions end: deadlines, peers that vanish or stall, and a gateway that is stopped or killed."""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+from tests.integration.lab.client import connect, send_stuffed
+from tests.integration.lab.gateway import Gateway, Setup
+from tests.integration.lab.ports import HOST, wait_until
+from tests.integration.lab.recorder import Script
+
+if TYPE_CHECKING:
+    from tests.integration.lab.laboratory import Lab
+
+_MEBIBYTE = 1024 * 1024
+
+
+def _begin_content(client: smtplib.SMTP) -> None:
+    client.mail("a@client.test")
+    client.rcpt("b@upstream.test")
+    assert client.docmd("DATA")[0] == 354
+
+
+def test_an_idle_client_is_told_and_closed(lab: Lab) -> None:
+    gateway = lab.gateway(lab.recorder(), Setup(general={"idle_timeout": "1s"}))
+    with socket.create_connection((HOST, gateway.smtp_port), timeout=20) as client, client.makefile("rb") as stream:
+        assert stream.readline().startswith(b"220 ")
+        assert stream.readline().startswith(b"421 4.4.2")
+        assert stream.read() == b""
+
+
+def test_a_client_that_vanishes_inside_the_content_leaves_no_message(lab: Lab) -> None:
+    recorder = lab.recorder()
+    gateway = lab.gateway(recorder)
+    client = connect(gateway, "starttls", lab.trusting_proxy)
+    _begin_content(client)
+    client.send(b"half a message\r\n" * 1000)
+    wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
+    assert client.sock is not None
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    wait_until(lambda: _ended(gateway) == 1, "the session has ended")
+    assert recorder.messages == []
+    assert b"\r\n.\r\n" not in recorder.octets
+
+
+def test_a_refusal_at_the_end_of_data_is_upstreams_own(lab: Lab) -> None:
+    recorder = lab.recorder(Script(end_of_data=b"452 4.3.1 Disk full, says upstream\r\n"))
+    with connect(lab.gateway(recorder), "smtps", lab.trusting_proxy) as client:
+        assert send_stuffed(client, b"hello\r\n") == (452, b"4.3.1 Disk full, says upstream")
+        recorder.script.end_of_data = None
+        assert send_stuffed(client, b"again\r\n")[0] == 250
+
+
+def test_an_upstream_that_stops_reading_stops_the_client_and_not_the_memory(lab: Lab) -> None:
+    reads = threading.Event()
+    recorder = lab.recorder(Script(reads_content=reads))
+    gateway = lab.gateway(recorder)
+    content = (b"x" * 998 + b"\r\n") * (40 * _MEBIBYTE // 1000)
+    with connect(gateway, "starttls", lab.trusting_proxy) as client:
+        _begin_content(client)
+        before = gateway.rss_octets
+        sender = threading.Thread(target=client.send, args=(content + b".\r\n",))
+        sender.start()
+        sender.join(3)
+        assert sender.is_alive()
+        assert gateway.rss_octets - before < 16 * _MEBIBYTE
+        reads.set()
+        sender.join()
+        assert client.getreply()[0] == 250
+    assert recorder.messages == [content]
+
+
+def test_a_stopped_gateway_says_so_and_ends(lab: Lab) -> None:
+    gateway = lab.doomed_gateway(lab.recorder())
+    with socket.create_connection((HOST, gateway.smtp_port), timeout=20) as client, client.makefile("rb") as stream:
+        assert stream.readline().startswith(b"220 ")
+        gateway.terminate()
+        assert stream.readline().startswith(b"421 4.3.2")
+        assert stream.read() == b""
+    gateway.close()
+
+
+def test_a_killed_gateway_leaves_the_message_with_the_sender(lab: Lab) -> None:
+    recorder = lab.recorder()
+    gateway = lab.doomed_gateway(recorder)
+    client = connect(gateway, "clear", lab.trusting_proxy)
+    _begin_content(client)
+    client.send(b"half a message\r\n" * 1000)
+    wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
+    gateway.kill()
+    with contextlib.suppress(smtplib.SMTPException, OSError):
+        client.send(b".\r\n")
+        client.getreply()
+        raise AssertionError("a reply from the dead")
+    client.close()
+    assert recorder.messages == []
+
+
+def test_sessions_leave_no_descriptor_behind(lab: Lab) -> None:
+    gateway = lab.gateway(lab.recorder())
+    with connect(gateway, "smtps", lab.trusting_proxy) as client:
+        send_stuffed(client, b"warm\r\n")
+    wait_until(lambda: _ended(gateway) == 1, "the first session has ended")
+    before = gateway.descriptors
+    for _ in range(10):
+        for mode in ("clear", "starttls", "smtps"):
+            with connect(gateway, mode, lab.trusting_proxy) as client:
+                client.noop()
+        socket.create_connection((HOST, gateway.smtps_port)).close()
+    wait_until(lambda: _ended(gateway) == 41, "every session has ended")
+    wait_until(lambda: gateway.descriptors == before, "every descriptor is closed")
+
+
+def _ended(gateway: Gateway) -> int:
+    return sum(document["record"] == "session" for document in gateway.records)
