@@ -71,43 +71,12 @@ class TlsEngine:
 
     def decrypt(self, ciphertext: bytes | memoryview = b"") -> bytes:
         """Return all plaintext that can be had now; then look at ``finished`` and ``failure``."""
+        if len(ciphertext) > SLICE_OCTETS:
+            slices = range(0, len(ciphertext), SLICE_OCTETS)
+            return b"".join([self.decrypt(ciphertext[start : start + SLICE_OCTETS]) for start in slices])
+        if ciphertext:
+            self.connection.bio_write(ciphertext)
         chunks: list[bytes] = []
-        if not ciphertext:
-            self._drain(chunks)
-        for start in range(0, len(ciphertext), SLICE_OCTETS):
-            self.connection.bio_write(ciphertext[start : start + SLICE_OCTETS])
-            self._drain(chunks)
-        return b"".join(chunks)
-
-    def encrypt(self, plaintext: bytes) -> bytes:
-        """Return the records for ``plaintext``, behind all that was still to go out."""
-        if len(plaintext) <= _PLAINTEXT_SLICE_OCTETS:
-            self.connection.sendall(plaintext)
-            return self.outgoing(len(plaintext) + _OVERHEAD_OCTETS)
-        view, chunks = memoryview(plaintext), []
-        for start in range(0, len(view), _PLAINTEXT_SLICE_OCTETS):
-            self.connection.sendall(view[start : start + _PLAINTEXT_SLICE_OCTETS])
-            chunks.append(self.outgoing())
-        return b"".join(chunks)
-
-    def outgoing(self, expected_octets: int = SLICE_OCTETS) -> bytes:
-        """Return all octets that are to go out, empty if there are none."""
-        chunks: list[bytes] = []
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                chunks.append(self.connection.bio_read(expected_octets))
-                if len(chunks[-1]) < expected_octets:
-                    break
-        return b"".join(chunks)
-
-    def close_notify(self) -> bytes:
-        """Return the octets that end our half."""
-        if self.failure is None:
-            with contextlib.suppress(SSL.Error):
-                self.connection.shutdown()
-        return self.outgoing()
-
-    def _drain(self, chunks: list[bytes]) -> None:
         receive = self.connection.recv
         try:
             while True:
@@ -118,3 +87,27 @@ class TlsEngine:
             self.finished = True
         except SSL.Error as error:
             self.failure = error
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def encrypt(self, plaintext: bytes | memoryview) -> bytes:
+        """Return the records for ``plaintext``, behind all that was still to go out."""
+        if len(plaintext) > _PLAINTEXT_SLICE_OCTETS:
+            view, slices = memoryview(plaintext), range(0, len(plaintext), _PLAINTEXT_SLICE_OCTETS)
+            return b"".join([self.encrypt(view[start : start + _PLAINTEXT_SLICE_OCTETS]) for start in slices])
+        self.connection.sendall(plaintext)
+        return self.outgoing(len(plaintext) + _OVERHEAD_OCTETS)
+
+    def outgoing(self, expected_octets: int = SLICE_OCTETS) -> bytes:
+        """Return all octets that are to go out, empty if there are none."""
+        try:
+            octets = self.connection.bio_read(expected_octets)
+        except SSL.WantReadError:
+            return b""
+        return octets if len(octets) < expected_octets else octets + self.outgoing()
+
+    def close_notify(self) -> bytes:
+        """Return the octets that end our half."""
+        if self.failure is None:
+            with contextlib.suppress(SSL.Error):
+                self.connection.shutdown()
+        return self.outgoing()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from OpenSSL import SSL
+
+from smtpproxy.transport.engine import RECORD_OCTETS, SLICE_OCTETS, Role, TlsEngine
+from tests.transport.streams import NAME, client_context, server_context
+
+
+def secured() -> tuple[TlsEngine, TlsEngine]:
+    client = TlsEngine(client_context(), Role.CLIENT, lambda tls: tls.set_tlsext_host_name(NAME.encode()))
+    server = TlsEngine(server_context(), Role.SERVER)
+    done = [False, False]
+    while not all(done):
+        for number, (mine, other) in enumerate(((client, server), (server, client))):
+            done[number] = done[number] or mine.shake()
+            if octets := mine.outgoing():
+                other.feed(octets)
+    assert client.decrypt() == b""  # takes the tickets
+    return client, server
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [1, 2 * RECORD_OCTETS, 3 * RECORD_OCTETS, 3 * RECORD_OCTETS + 1, SLICE_OCTETS, SLICE_OCTETS + 1, 1_000_003],
+)
+def test_any_size_comes_out_as_it_went_in(octets: int) -> None:
+    client, server = secured()
+    content = os.urandom(octets)
+    assert server.decrypt(client.encrypt(content)) == content
+    assert server.decrypt(memoryview(client.encrypt(content))) == content
+    assert client.outgoing() == b""
+
+
+def test_records_may_be_cut_anywhere() -> None:
+    client, server = secured()
+    content = os.urandom(50_000)
+    records = client.encrypt(content)
+    pieces = [server.decrypt(records[i : i + 4999]) for i in range(0, len(records), 4999)]
+    assert b"".join(pieces) == content
+
+
+def test_what_was_read_before_an_error_is_kept() -> None:
+    client, server = secured()
+    good, bad = client.encrypt(b"good"), bytearray(client.encrypt(b"bad"))
+    bad[-1] ^= 1
+    assert server.decrypt(good + bytes(bad) + client.encrypt(b"behind")) == b"good"
+    assert isinstance(server.failure, SSL.Error)
+    assert not server.finished
+    assert client.decrypt(server.close_notify()) == b""  # the alert that names the error, and no closure
+    assert client.failure is not None
+    assert not client.finished
+
+
+def test_an_end_is_told_apart_from_an_error() -> None:
+    client, server = secured()
+    assert server.decrypt(client.encrypt(b"QUIT") + client.close_notify()) == b"QUIT"
+    assert server.finished
+    assert server.failure is None
+
+
+def test_an_end_within_the_handshake_sends_no_closure() -> None:
+    engine = TlsEngine(client_context(), Role.CLIENT)
+    assert not engine.shake()
+    assert engine.outgoing()
+    assert engine.close_notify() == b""
+
+
+def test_what_went_out_with_a_large_message_is_not_held_on_to() -> None:
+    client, server = secured()
+    before = _resident_kib()
+    pairs = [(client, server), *(secured() for _ in range(40))]
+    content = bytes(1 << 20)
+    for sender, receiver in pairs:
+        assert len(receiver.decrypt(sender.encrypt(content))) == len(content)
+    assert (_resident_kib() - before) / len(pairs) < 450  # four buffers a pair; unsliced, they are 1,400 KiB each
+
+
+def _resident_kib() -> int:
+    with open("/proc/self/statm") as statm:  # noqa: PTH123 - not a file
+        return int(statm.read().split()[1]) * 4

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import cast
+
+import pytest
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+
+from smtpproxy.tls.facts import TlsFailure, TlsReason
+from smtpproxy.transport.connection import DRAIN_LIMIT_OCTETS, DRAIN_LIMIT_S, FLUSH_LIMIT_S, Reactor
+from smtpproxy.transport.stream import Ending, Role, Stream
+from tests.transport.streams import (
+    HeldTime,
+    Recorder,
+    StreamCase,
+    client_context,
+    read_to_end,
+    reset,
+    secure_client,
+    server_context,
+)
+
+MIB = 1 << 20
+Prepared = tuple[Recorder, Stream, socket.socket]
+
+
+class EveryState(StreamCase):
+    """Each test of an end runs in every state that a stream can be in."""
+
+    async def clear(self) -> Prepared:
+        owner = Recorder()
+        return owner, *await self.pair(owner)
+
+    async def paused(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.pause()
+        peer.sendall(b"unread")
+        return owner, stream, peer
+
+    async def collecting(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.collect_hello()
+        peer.sendall(b"\x16\x03\x01\x01\x00\x01")
+        return owner, stream, peer
+
+    async def hello(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.collect_hello()
+        peer.sendall(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+        await owner.saw("hello")
+        return owner, stream, peer
+
+    async def handshaking_as_server(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.start_tls(server_context(), Role.SERVER)
+        return owner, stream, peer
+
+    async def handshaking_as_client(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.start_tls(client_context(), Role.CLIENT)
+        return owner, stream, peer
+
+    async def secured(self) -> Prepared:
+        owner = Recorder()
+        return owner, *await self.secured_pair(owner)
+
+    async def closing(self) -> Prepared:
+        owner, stream, peer = await self.clear()
+        stream.close()
+        return owner, stream, peer
+
+    async def in_every_state(self, check: Callable[[Recorder, Stream, socket.socket], Awaitable[None]]) -> None:
+        for prepare in (
+            self.clear,
+            self.paused,
+            self.collecting,
+            self.hello,
+            self.handshaking_as_server,
+            self.handshaking_as_client,
+            self.secured,
+            self.closing,
+        ):
+            owner, stream, peer = await prepare()
+            try:
+                await check(owner, stream, peer)
+            except BaseException as error:
+                error.add_note(f"in state {prepare.__name__}")
+                raise
+
+    @staticmethod
+    def gone(stream: Stream) -> bool:
+        return stream._tcp.fileno() == -1
+
+    async def test_close(self) -> None:
+        async def check(owner: Recorder, stream: Stream, peer: socket.socket) -> None:
+            stream.close()
+            stream.close()
+            stream.send(b"too late")
+            stream.start_tls(server_context(), Role.SERVER)
+            stream.collect_hello()
+            stream.pause()
+            stream.resume()
+            assert b"too late" not in await self.run_peer(read_to_end, peer)
+            peer.close()
+            assert await owner.closed() is Ending.CLEAN
+            assert owner.endings == [Ending.CLEAN]
+            assert not owner.failures
+            assert self.gone(stream)
+
+        await self.in_every_state(check)
+
+    async def test_abort(self) -> None:
+        async def check(owner: Recorder, stream: Stream, peer: socket.socket) -> None:
+            stream.abort()
+            assert not owner.endings  # never from inside the call
+            stream.abort()
+            stream.close()
+            assert await owner.closed() is Ending.ABORTED
+            assert owner.endings == [Ending.ABORTED]
+            assert not owner.failures
+            assert self.gone(stream)
+            with pytest.raises((ConnectionError, ssl.SSLEOFError)):
+                await self.run_peer(self._provoke, peer)
+
+        await self.in_every_state(check)
+
+    @staticmethod
+    def _provoke(peer: socket.socket) -> None:
+        """Meet the reset, at a write or at a read."""
+        read_to_end(peer)
+        peer.sendall(b"x")
+        read_to_end(peer)
+        raise ConnectionResetError
+
+    async def test_the_peers_reset(self) -> None:
+        async def check(owner: Recorder, stream: Stream, peer: socket.socket) -> None:
+            expected = {"CLOSED": Ending.CLEAN, "HELLO": Ending.TLS_FAILED}.get(stream._state.name, Ending.RESET)
+            reset(peer)
+            stream.resume()
+            if stream._state.name == "HELLO":
+                stream.start_tls(server_context(), Role.SERVER)  # else nothing is read; what was collected is none
+            assert await owner.closed() is expected
+            assert len(owner.endings) == 1
+            assert self.gone(stream)
+
+        await self.in_every_state(check)
+
+    async def test_the_peers_end(self) -> None:
+        async def check(owner: Recorder, stream: Stream, peer: socket.socket) -> None:
+            socket.socket.close(peer)
+            stream.resume()
+            if stream._state.name == "HELLO":
+                stream.start_tls(server_context(), Role.SERVER)
+            assert await owner.closed() in {Ending.CLEAN, Ending.TRUNCATED, Ending.TLS_FAILED, Ending.RESET}
+            assert len(owner.endings) == 1
+            assert self.gone(stream)
+
+        await self.in_every_state(check)
+
+    async def test_an_exception_in_the_owner_ends_that_stream_alone(self) -> None:
+        steady = Recorder()
+        other, other_peer = await self.pair(steady)
+        owner, _, peer = await self.clear()
+
+        def fail(_: bytes) -> None:
+            raise ZeroDivisionError
+
+        owner.on_received = fail
+        peer.sendall(b"x")
+        assert await owner.closed() is Ending.CRASHED
+        assert self.logged(ZeroDivisionError) == 1
+        other_peer.sendall(b"y")
+        await steady.until(lambda: steady.received == b"y")
+        assert not steady.endings
+        other.close()
+
+    async def test_an_exception_in_a_later_call_ends_the_stream_too(self) -> None:
+        owner, stream, _ = await self.clear()
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        owner.on_blocked = fail
+        stream.send(bytes(64 * MIB))
+        assert await owner.closed() is Ending.CRASHED
+        assert self.logged(ZeroDivisionError) == 1
+
+    async def test_closing_from_inside_each_event(self) -> None:
+        for event in ("received", "hello", "upgraded", "blocked", "failed"):
+            owner = Recorder()
+            stream, peer = await self.pair(owner)
+            setattr(owner, f"on_{event}", partial(self._close, stream))
+            await self._provoke_event(event, stream, peer)
+            await owner.until(partial(bool, owner.order))
+            peer.close()
+            assert await owner.closed() in {Ending.CLEAN, Ending.TLS_FAILED, Ending.RESET}
+            assert len(owner.endings) == 1
+
+    @staticmethod
+    def _close(stream: Stream, *_: object) -> None:
+        stream.close()
+
+    async def _provoke_event(self, event: str, stream: Stream, peer: socket.socket) -> None:
+        if event == "received":
+            peer.sendall(b"x")
+        elif event == "blocked":
+            stream.send(bytes(64 * MIB))
+        elif event == "upgraded":
+            stream.start_tls(server_context(), Role.SERVER)
+            await self.run_peer(self._shake_and_read, peer)
+        else:
+            stream.collect_hello()
+            peer.sendall(b"G" if event == "failed" else b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+
+    @staticmethod
+    def _shake_and_read(peer: socket.socket) -> None:
+        with secure_client(peer) as tls:
+            assert read_to_end(tls) == b""
+
+
+class FlushTests(StreamCase):
+    async def check_megabytes(self, owner: Recorder, stream: Stream, peer: socket.socket) -> None:
+        content = os.urandom(8 * MIB)
+        stream.send(content)
+        stream.close()
+        received = await self.run_peer(read_to_end, peer)
+        assert received == content
+        peer.close()
+        assert await owner.closed() is Ending.CLEAN
+
+    async def test_close_sends_all_that_is_unsent_in_clear(self) -> None:
+        owner = Recorder()
+        await self.check_megabytes(owner, *await self.pair(owner))
+
+    async def test_close_sends_all_that_is_unsent_and_ends_tls(self) -> None:
+        owner = Recorder()
+        await self.check_megabytes(owner, *await self.secured_pair(owner))
+
+    async def test_a_last_reply_reaches_a_peer_that_was_still_sending(self) -> None:
+        """Closing with octets unread would reset the connection before the peer has read the reply."""
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+
+        def refuse(_: bytes) -> None:
+            stream.send(b"552 5.3.4 too big\r\n")
+            stream.close()
+
+        owner.on_received = refuse
+
+        def send_on() -> bytes:
+            for _ in range(32):
+                peer.sendall(bytes(65536))
+            return read_to_end(peer)
+
+        assert await self.run_peer(send_on) == b"552 5.3.4 too big\r\n"
+        peer.close()
+        assert await owner.closed() is Ending.CLEAN
+
+    async def test_a_last_reply_of_a_peer_that_went_is_still_read(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        peer.sendall(b"421 4.3.2 closing\r\n")
+        peer.close()
+        stream.send(b"EHLO\r\n")
+        stream.send(b"EHLO\r\n")
+        assert await owner.closed() in {Ending.RESET, Ending.CLEAN}
+        assert owner.received == b"421 4.3.2 closing\r\n"
+
+    async def test_what_was_said_before_a_half_close_is_answered(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        answer = os.urandom(4 * MIB)
+        owner.on_received = lambda _: stream.send(answer)
+        peer.sendall(b"QUIT\r\n")
+        peer.shutdown(socket.SHUT_WR)
+        assert await self.run_peer(read_to_end, peer) == answer
+        assert await owner.closed() is Ending.CLEAN
+
+
+class BoundTests(StreamCase):
+    async def held(self) -> tuple[HeldTime, Recorder, Stream, socket.socket]:
+        time, owner = HeldTime(), Recorder()
+        return time, owner, *await self.pair(owner, cast("Reactor", time))
+
+    async def test_a_peer_that_takes_nothing_is_given_up(self) -> None:
+        time, owner, stream, _ = await self.held()
+        stream.send(bytes(64 * MIB))
+        stream.close()
+        await self.run_peer(lambda: None)
+        time.clock.advance(FLUSH_LIMIT_S - 0.1)
+        await self.run_peer(lambda: None)
+        assert not owner.endings
+        time.clock.advance(0.2)
+        assert await owner.closed() is Ending.TIMED_OUT
+
+    async def test_a_peer_that_keeps_its_half_open_is_given_up(self) -> None:
+        time, owner, stream, peer = await self.held()
+        stream.close()
+        assert await self.run_peer(read_to_end, peer) == b""
+        assert not owner.endings
+        time.clock.advance(DRAIN_LIMIT_S + 0.1)
+        assert await owner.closed() is Ending.CLEAN
+
+    async def test_a_peer_that_goes_on_sending_is_given_up(self) -> None:
+        _, owner, stream, peer = await self.held()
+        stream.close()
+
+        def flood() -> int:
+            sent = 0
+            try:
+                while True:
+                    sent += peer.send(bytes(65536))
+            except OSError:
+                return sent
+
+        assert await self.run_peer(flood) > DRAIN_LIMIT_OCTETS
+        assert await owner.closed() is Ending.CLEAN
+
+    async def test_no_timer_is_left(self) -> None:
+        time, owner, stream, peer = await self.held()
+        stream.close()
+        peer.close()
+        await owner.closed()
+        assert not time.clock.getDelayedCalls()
+
+
+class BackPressureTests(StreamCase):
+    async def test_a_peer_that_reads_nothing_blocks_once_and_unblocks_once(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        for _ in range(100):
+            stream.send(bytes(128 * 1024))
+        assert not owner.order  # never from inside send
+        await owner.saw("blocked")
+        assert owner.order == ["blocked"]
+        stream.send(b"end")
+        drained: Deferred[int] = self.run_peer(count_until_end_word, peer)
+        await owner.saw("unblocked")
+        assert await drained == 100 * 128 * 1024 + 3
+        assert owner.order == ["blocked", "unblocked"]
+
+    async def test_a_stalled_reader_holds_up_the_sender_within_bounds(self) -> None:
+        """One stream's octets go to another whose peer reads nothing: what is held between them stays bounded."""
+        source, target = Recorder(), Recorder()
+        incoming, sender = await self.secured_pair(source)
+        outgoing, _ = await self.secured_pair(target)
+        source.on_received = outgoing.send
+        target.on_blocked = incoming.pause
+        sender.settimeout(0.5)
+
+        def push() -> int:
+            sent = 0
+            try:
+                while sent < 256 * MIB:
+                    sent += sender.send(bytes(65536))
+            except TimeoutError:
+                return sent
+            return sent
+
+        assert await self.run_peer(push) < 64 * MIB
+        assert len(outgoing._tcp._unsent) < 4 * 256 * 1024
+
+    async def test_a_pause_stops_the_reading_and_a_resume_goes_on(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        stream.pause()
+        stream.pause()
+        peer.sendall(b"NOOP\r\n")
+        for _ in range(5):
+            await self.run_peer(lambda: None)
+        assert not owner.received
+        stream.resume()
+        stream.resume()
+        await owner.until(lambda: owner.received == b"NOOP\r\n")
+
+
+def count_until_end_word(peer: socket.socket) -> int:
+    octets, tail = 0, b""
+    while not tail.endswith(b"end"):
+        data = peer.recv(65536)
+        octets += len(data)
+        tail = (tail + data)[-3:]
+    return octets
+
+
+class DescriptorTests(StreamCase):
+    async def test_no_octet_ends_up_on_a_connection_that_got_the_descriptor(self) -> None:
+        """Storms of opening and closing, with writers that write on after the end of their own connection."""
+        late: list[tuple[Stream, SSL.Connection | None]] = []
+        for number in range(60):
+            owner, mark = Recorder(), b"%04d" % number
+            stream, peer = await (self.secured_pair(owner) if number % 3 == 0 else self.pair(owner))
+            for old, connection in late:
+                old.send(b"from another connection")
+                old.close()
+                if connection is not None:
+                    connection.sendall(b"from another connection")
+            stream.send(mark)
+            assert await self.run_peer(peer.recv, 100) == mark
+            end = (stream.abort, stream.close, peer.close)[number % 3]
+            end()
+            peer.close()
+            await owner.closed()
+            late = [*late[-5:], (stream, owner.connection)]
+        assert TlsReason.NOT_TLS not in {f.reason for s, _ in late if isinstance(f := s.failure, TlsFailure)}
