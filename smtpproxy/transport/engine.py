@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 
+from smtpproxy.transport import openssl
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECORD_OCTETS = 16384  # SSL_read never returns more than one record
 # A memory BIO never shrinks: 64 KiB at a time keep what a busy connection holds on to below 110 KiB each way.
 SLICE_OCTETS = 64 * 1024
-_PLAINTEXT_SLICE_OCTETS = 3 * RECORD_OCTETS
-_OVERHEAD_OCTETS = 512  # of the records around a small write, and of tickets or a key update that go with it
+_PLAINTEXT_SLICE_OCTETS = 3 * openssl.RECORD_OCTETS
 
 
 class Role(Enum):
@@ -55,7 +55,7 @@ class TlsEngine:
 
     def feed(self, ciphertext: bytes | memoryview) -> None:
         """Take the peer's octets during the handshake."""
-        self.connection.bio_write(ciphertext)
+        openssl.feed(self.connection, ciphertext)
 
     def shake(self) -> bool:
         """Go on with the handshake; return whether it is done.
@@ -75,14 +75,11 @@ class TlsEngine:
             slices = range(0, len(ciphertext), SLICE_OCTETS)
             return b"".join([self.decrypt(ciphertext[start : start + SLICE_OCTETS]) for start in slices])
         if ciphertext:
-            self.connection.bio_write(ciphertext)
+            openssl.feed(self.connection, ciphertext)
         chunks: list[bytes] = []
-        receive = self.connection.recv
         try:
-            while True:
-                chunks.append(receive(RECORD_OCTETS))
-        except SSL.WantReadError:
-            pass
+            while (plaintext := openssl.read(self.connection)) is not None:
+                chunks.append(plaintext)
         except SSL.ZeroReturnError:
             self.finished = True
         except SSL.Error as error:
@@ -94,16 +91,13 @@ class TlsEngine:
         if len(plaintext) > _PLAINTEXT_SLICE_OCTETS:
             view, slices = memoryview(plaintext), range(0, len(plaintext), _PLAINTEXT_SLICE_OCTETS)
             return b"".join([self.encrypt(view[start : start + _PLAINTEXT_SLICE_OCTETS]) for start in slices])
-        self.connection.sendall(plaintext)
-        return self.outgoing(len(plaintext) + _OVERHEAD_OCTETS)
+        openssl.write(self.connection, plaintext)
+        return self.outgoing()
 
-    def outgoing(self, expected_octets: int = SLICE_OCTETS) -> bytes:
+    def outgoing(self) -> bytes:
         """Return all octets that are to go out, empty if there are none."""
-        try:
-            octets = self.connection.bio_read(expected_octets)
-        except SSL.WantReadError:
-            return b""
-        return octets if len(octets) < expected_octets else octets + self.outgoing()
+        octets = openssl.take(self.connection)
+        return octets if len(octets) < openssl.TAKEN_OCTETS else octets + self.outgoing()
 
     def close_notify(self) -> bytes:
         """Return the octets that end our half."""

@@ -15,13 +15,30 @@ from smtpproxy.errors import SmtpProxyError
 _lib: Any = SSL._lib  # type: ignore[attr-defined]  # noqa: SLF001
 _ffi: Any = SSL._ffi  # type: ignore[attr-defined]  # noqa: SLF001
 
+_WANT_READ: int = _lib.SSL_ERROR_WANT_READ
+
 _NEEDED = (
     "SSL_get_verify_result",
     "SSL_session_reused",
     "SSL_CTX_set1_curves_list",
     "X509_verify_cert_error_string",
     "ERR_clear_error",
+    "BIO_read",
+    "BIO_write",
+    "SSL_read",
+    "SSL_write",
+    "SSL_get_error",
 )
+
+RECORD_OCTETS = 16384
+"""The plaintext of one record at most; SSL_read never returns more."""
+
+TAKEN_OCTETS = 64 * 1024
+"""What `take` returns at most."""
+
+# One for all, as the reactor's thread alone reads and writes TLS: pyOpenSSL makes a new one for every call.
+_scratch: Any = _ffi.new("char[]", TAKEN_OCTETS)
+_scratch_view: Any = _ffi.buffer(_scratch)
 
 LEAST_VERSION = 0x30000000
 """OpenSSL 3.0: the first whose strict verification checks what RFC 5280 demands of extensions."""
@@ -43,7 +60,11 @@ def require_openssl() -> None:
     context = SSL.Context(SSL.TLS_METHOD)
     missing = [name for name in _NEEDED if not hasattr(_lib, name)]
     missing += [name for name in ("_context",) if not hasattr(context, name)]
-    missing += [name for name in ("_ssl",) if not hasattr(SSL.Connection(context, None), name)]
+    missing += [
+        name
+        for name in ("_ssl", "_from_ssl", "_into_ssl", "_raise_ssl_error")
+        if not hasattr(SSL.Connection(context, None), name)
+    ]
     if missing:
         raise OpenSslError(f"this pyOpenSSL (on {found}) has no {', '.join(missing)}; install pyOpenSSL 26.2 or newer")
 
@@ -70,6 +91,50 @@ def set_groups(context: SSL.Context, groups: str) -> bool:
     if not done:
         _lib.ERR_clear_error()  # else the next failure anywhere would report this one
     return bool(done)
+
+
+def feed(connection: SSL.Connection, ciphertext: bytes | memoryview) -> None:
+    """Put the peer's octets before OpenSSL; a memory BIO takes them all."""
+    octets = _ffi.from_buffer(ciphertext)
+    _lib.BIO_write(connection._into_ssl, octets, len(octets))  # noqa: SLF001
+
+
+def read(connection: SSL.Connection) -> bytes | None:
+    """Return the plaintext of one record, ``None`` until more octets have been fed.
+
+    Raises:
+        SSL.ZeroReturnError: the peer has ended its half.
+        SSL.Error: TLS is broken.
+    """
+    ssl = connection._ssl  # noqa: SLF001
+    count: int = _lib.SSL_read(ssl, _scratch, RECORD_OCTETS)
+    if count > 0:
+        plaintext: bytes = _scratch_view[:count]
+        return plaintext
+    if _lib.SSL_get_error(ssl, count) != _WANT_READ:
+        connection._raise_ssl_error(ssl, count)  # noqa: SLF001
+    return None
+
+
+def write(connection: SSL.Connection, plaintext: bytes | memoryview) -> None:
+    """Encrypt all of ``plaintext``, record by record; `take` has the records then.
+
+    Raises:
+        SSL.Error: TLS is broken.
+    """
+    octets = _ffi.from_buffer(plaintext)
+    ssl, done, total = connection._ssl, 0, len(octets)  # noqa: SLF001
+    while done < total:  # pyOpenSSL's contexts write a record a call
+        count: int = _lib.SSL_write(ssl, octets + done, total - done)
+        if count <= 0:
+            connection._raise_ssl_error(ssl, count)  # noqa: SLF001
+        done += count
+
+
+def take(connection: SSL.Connection) -> bytes:
+    """Return octets that are to go out, at most 64 KiB of them; empty if there are none."""
+    count: int = _lib.BIO_read(connection._from_ssl, _scratch, TAKEN_OCTETS)  # noqa: SLF001
+    return _scratch_view[:count] if count > 0 else b""
 
 
 def _ssl(connection: SSL.Connection) -> Any:  # noqa: ANN401  # a cffi pointer has no type
