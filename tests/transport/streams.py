@@ -215,6 +215,7 @@ class StreamCase(TestCase):
             reactor.callLater(0, accepted.callback, stream)  # once it is read
 
         peer = socket.create_connection((HOST, self.listen(accept, on)), PEER_TIMEOUT_S)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what a peer has sent is with us, or on its way
         stream = await accepted
         self.addCleanup(self._end, stream, owner, peer)
         return stream, peer
