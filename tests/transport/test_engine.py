@@ -5,7 +5,8 @@ import os
 import pytest
 from OpenSSL import SSL
 
-from smtpproxy.transport.engine import RECORD_OCTETS, SLICE_OCTETS, Role, TlsEngine
+from smtpproxy.transport.engine import SLICE_OCTETS, Role, TlsEngine
+from smtpproxy.transport.openssl import RECORD_OCTETS
 from tests.transport.streams import NAME, client_context, server_context
 
 
