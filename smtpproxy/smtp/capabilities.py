@@ -17,6 +17,10 @@ from smtpproxy.smtp.replies import Reply
 _EHLO_LINE: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?: ++([\x20-\x7e]*+))?\Z")
 _SIZE: Final = re.compile(rb"[0-9]{1,20}\Z")
 
+_COMMANDS: Final = frozenset({"HELP", "VRFY"})
+"""Keywords of commands that pass in any case (RFC 5321 s4.1.1.6, s4.1.1.8): no extension to allow or not."""
+
+_NOT_REMOVED: Final = _COMMANDS | {"STARTTLS"}
 _HOP_LOCAL: Final = frozenset({"STARTTLS", "PIPELINING", "SIZE"})
 
 
@@ -67,7 +71,8 @@ def offer(upstream: Capabilities, allow: frozenset[str], *, starttls: bool, size
     Returns:
         Upstream's greeting; its allowed keywords verbatim, with PIPELINING, SIZE and STARTTLS as they hold on this hop.
     """
-    keywords = [(name, argument) for name, argument in upstream.keywords if name in allow and name not in _HOP_LOCAL]
+    passing = (allow | _COMMANDS) - _HOP_LOCAL
+    keywords = [(name, argument) for name, argument in upstream.keywords if name in passing]
     if "PIPELINING" in allow:
         keywords.append(("PIPELINING", b""))
     if "SIZE" in allow:
@@ -79,7 +84,7 @@ def offer(upstream: Capabilities, allow: frozenset[str], *, starttls: bool, size
 
 def denied(upstream: Capabilities, allow: frozenset[str]) -> tuple[str, ...]:
     """Return the keywords of upstream that are removed, for the log."""
-    return tuple([name for name, _ in upstream.keywords if name not in allow and name != "STARTTLS"])
+    return tuple([name for name, _ in upstream.keywords if name not in allow | _NOT_REMOVED])
 
 
 def _smaller_size(upstream: Capabilities, size_limit: int) -> bytes:

@@ -127,3 +127,10 @@ def test_what_is_written_is_parsed_as_the_same_capabilities(capabilities: Capabi
 def test_random_lines_raise_nothing_and_our_offer_has_no_control_in_it(lines: list[bytes]) -> None:
     reply = offer(said(*lines), ALLOW, starttls=True, size_limit=10).to_reply()
     assert all(line.isascii() and line.decode().isprintable() for line in reply.lines)
+
+
+def test_keywords_of_commands_that_pass_in_any_case_are_offered_and_not_removed() -> None:
+    upstream = Capabilities(b"mx.test", (("HELP", b""), ("VRFY", b""), ("ETRN", b"")))
+    offered = offer(upstream, frozenset(), starttls=False, size_limit=0)
+    assert [name for name, _ in offered.keywords] == ["HELP", "VRFY"]
+    assert denied(upstream, frozenset()) == ("ETRN",)
