@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from OpenSSL import SSL
 from twisted.logger import Logger
 
 from smtpproxy.audit import Crash, Origin
-from smtpproxy.errors import ProtocolError
 from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.owner import LegOwner
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,
@@ -35,117 +34,21 @@ from smtpproxy.session.actions import (
 )
 from smtpproxy.session.events import (
     ClientConnected,
-    ClientHelloSeen,
-    Closed,
     Drain,
     Event,
-    Received,
     TimedOut,
     TlsFailed,
-    Upgraded,
     UpstreamConnected,
-    UpstreamFailed,
-    WriteBlocked,
-    WriteUnblocked,
 )
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.timers import Timer
 from smtpproxy.smtp import catalogue
-from smtpproxy.tls.facts import TlsFailure, TlsReason
-from smtpproxy.tls.hello import parse_client_hello
+from smtpproxy.tls.facts import TlsFailure
 from smtpproxy.transport.dial import Dial, dial
-from smtpproxy.transport.stream import Ending, Role, Stream
-from smtpproxy.transport.verification import facts_of, failure_of, set_server_name
+from smtpproxy.transport.stream import Role, Stream
 
 _log = Logger()
-
-
-class LegOwner:
-    """Turns what happens on one leg's stream into events."""
-
-    __slots__ = ("_driver", "_leg", "server_name")
-
-    def __init__(self, driver: Driver, leg: Leg) -> None:
-        self._driver = driver
-        self._leg = leg
-        self.server_name: str | None = None
-
-    def ask_for_server_name(self, connection: SSL.Connection) -> None:
-        """Put the server name into the handshake that is about to begin."""
-        self.server_name = set_server_name(connection, self.server_name)
-
-    def stream_received(self, data: bytes) -> None:
-        """Octets came, decrypted if the stream is on TLS."""
-        self._driver.post(Received(self._leg, data))
-
-    def stream_hello(self, hello: bytes) -> None:
-        """The ClientHello has come whole."""
-        try:
-            event: Event = ClientHelloSeen(parse_client_hello(hello))
-        except ProtocolError as error:
-            self._driver.refuse_hello(TlsFailure(TlsReason.HANDSHAKE_FAILED, error.reason))
-            return
-        self._driver.post(event)
-
-    def stream_upgraded(self, connection: SSL.Connection) -> None:
-        """The handshake is done."""
-        self._driver.post(Upgraded(self._leg, facts_of(connection, self.server_name)))
-
-    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
-        """The handshake failed; the stream closes itself and nobody listens to it any more."""
-        self._driver.forget(self._leg)
-        self._driver.post(TlsFailed(self._leg, failure_of(failure, connection)))
-
-    def stream_blocked(self) -> None:
-        """The peer does not take what is sent."""
-        self._driver.post(WriteBlocked(self._leg))
-
-    def stream_unblocked(self) -> None:
-        """The peer takes it again."""
-        self._driver.post(WriteUnblocked(self._leg))
-
-    def stream_closed(self, ending: Ending) -> None:
-        """The connection has ended."""
-        self._driver.post(Closed(self._leg, ending.value))
-
-    def dial_succeeded(self, stream: Stream) -> None:
-        """The upstream connection stands."""
-        self._driver.connected(stream)
-
-    def dial_failed(self, reason: str) -> None:
-        """The upstream connection could not be had."""
-        self._driver.post(UpstreamFailed(reason))
-
-
-class _Mute:
-    """Takes the place of a leg's owner once the session has closed that leg."""
-
-    __slots__ = ()
-
-    def stream_received(self, data: bytes) -> None:
-        """Nobody listens any more."""
-
-    def stream_hello(self, hello: bytes) -> None:
-        """Nobody listens any more."""
-
-    def stream_upgraded(self, connection: SSL.Connection) -> None:
-        """Nobody listens any more."""
-
-    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
-        """Nobody listens any more."""
-
-    def stream_blocked(self) -> None:
-        """Nobody listens any more."""
-
-    def stream_unblocked(self) -> None:
-        """Nobody listens any more."""
-
-    def stream_closed(self, ending: Ending) -> None:
-        """Nobody listens any more."""
-
-
-_MUTE = _Mute()
 
 
 def _already_ended(_: Driver) -> None:
@@ -222,7 +125,7 @@ class Driver:
         """Let go of a stream that ends itself."""
         stream = self._find(leg)
         if stream is not None:
-            stream.owner = _MUTE
+            stream.owner = None
         if leg is Leg.CLIENT:
             self._client = None
         else:
