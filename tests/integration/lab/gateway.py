@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import yaml
 from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tests.integration.lab.laboratory import Authorities
 
@@ -97,8 +98,9 @@ class Gateway:
     @property
     def records(self) -> list[dict[str, Any]]:
         """The JSON documents since ``begin``."""
-        text = self._records_path.read_bytes()[self._records_begin :]
-        return [json.loads(line) for line in text.splitlines()]
+        octets = self._records_path.read_bytes()[self._records_begin :]
+        whole, _, _ = octets.rpartition(b"\n")  # the last may be under way
+        return [json.loads(line) for line in whole.splitlines()]
 
     @property
     def rss_octets(self) -> int:
@@ -106,8 +108,14 @@ class Gateway:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
-    def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+    def sockets(self) -> set[str]:
+        """The kernel's names of the sockets that are open."""
+        return {name for name in self._descriptors() if name.startswith("socket:")}
+
+    def _descriptors(self) -> Iterator[str]:
+        for entry in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                yield str(entry.readlink())
 
     def begin(self) -> None:
         self._records_begin = self._records_path.stat().st_size if self._records_path.exists() else 0
