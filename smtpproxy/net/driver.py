@@ -221,9 +221,9 @@ class Driver:
     def _crash(self, error: Exception) -> None:
         reference = self._equipment.reference()
         _log.failure("session {session} failed, reference {ref}", session=self._origin.session, ref=reference)
-        self._equipment.write(Crash(self._origin, reference, type(error).__name__))
         if self._client is not None:
             self._client.send(catalogue.INTERNAL.to_wire())
         self._close(Leg.CLIENT, How.FLUSH)
         self._close(Leg.UPSTREAM, How.ABORT)
         self._end()
+        self._equipment.write(Crash(self._origin, reference, type(error).__name__))

@@ -33,7 +33,14 @@ class RecordWriter:
         if self._descriptor is not None:
             document = document_of(record, datetime.now(UTC).isoformat(timespec="milliseconds"))
             if document is not None:
-                os.write(self._descriptor, document.encode() + b"\n")
+                self._append(self._descriptor, document)
+
+    def _append(self, descriptor: int, document: str) -> None:
+        """A full disk stops no mail: the log has the same facts."""
+        try:
+            os.write(descriptor, document.encode() + b"\n")
+        except OSError as error:
+            self._log.error("a record could not be written: {error}", error=error.strerror)
 
     def close(self) -> None:
         """Close the file."""
