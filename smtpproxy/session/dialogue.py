@@ -16,9 +16,9 @@ from smtpproxy.session.mailing import CLOSING, Mailing
 from smtpproxy.session.states import ClientState
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, denied, offer
+from smtpproxy.smtp.command_parser import CommandError, is_foreign_protocol, parse_command
 from smtpproxy.smtp.commands import (
     Command,
-    CommandError,
     Data,
     Ehlo,
     Helo,
@@ -33,8 +33,6 @@ from smtpproxy.smtp.commands import (
     Unsupported,
     Verb,
     Vrfy,
-    is_foreign_protocol,
-    parse_command,
 )
 from smtpproxy.smtp.lines import Line, LineFault
 from smtpproxy.smtp.replies import Reply

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.addresses import NULL_PATH, Path
+from smtpproxy.smtp.command_parser import CommandError, is_foreign_protocol, parse_command
 from smtpproxy.smtp.commands import (
     Command,
-    CommandError,
     Data,
     Ehlo,
     Helo,
@@ -27,8 +27,6 @@ from smtpproxy.smtp.commands import (
     Unsupported,
     Verb,
     Vrfy,
-    is_foreign_protocol,
-    parse_command,
 )
 from smtpproxy.smtp.parameters import Parameter
 
