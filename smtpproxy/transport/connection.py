@@ -259,6 +259,8 @@ class TcpConnection:
         """All is sent: end our half, and wait for the peer's end within bounds."""
         self._phase = _Phase.DRAINING
         self._cancel_timer()
+        if self._broken and self._ending is Ending.CLEAN:
+            self._ending = Ending.RESET
         if self._peer_finished or self._broken:
             self._end(self._ending)
             return

@@ -10,6 +10,7 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
 from zope.interface import implementer
 
@@ -100,13 +101,11 @@ class Dial:
         """Look the name up, unless it is an address."""
         self._timeout_s = timeout_s
         self._deadline = self._reactor.callLater(timeout_s, self._fail, TIMED_OUT)
-        try:
-            ip_address(host)
-        except ValueError:
-            self._reactor.nameResolver.resolveHostName(self, host, self._port)
-        else:
+        if isIPAddress(host) or isIPv6Address(host):
             self._addresses.append(host)
             self._try_next()
+        else:
+            self._reactor.nameResolver.resolveHostName(self, host, self._port)
 
     def cancel(self) -> None:
         """Give up; the owner hears nothing."""

@@ -12,13 +12,21 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from smtpproxy.tls.facts import TlsFailure, TlsReason
-from smtpproxy.transport.connection import DRAIN_LIMIT_OCTETS, DRAIN_LIMIT_S, FLUSH_LIMIT_S, Reactor
+from smtpproxy.transport.connection import (
+    DRAIN_LIMIT_OCTETS,
+    DRAIN_LIMIT_S,
+    FLUSH_LIMIT_S,
+    UNBLOCKED_OCTETS,
+    Reactor,
+    TcpConnection,
+)
 from smtpproxy.transport.stream import Ending, Role, Stream
 from tests.transport.streams import (
     HeldTime,
     Recorder,
     StreamCase,
     client_context,
+    reactor,
     read_to_end,
     reset,
     secure_client,
@@ -333,6 +341,8 @@ class BackPressureTests(StreamCase):
     async def test_a_peer_that_reads_nothing_blocks_once_and_unblocks_once(self) -> None:
         owner = Recorder()
         stream, peer = await self.pair(owner)
+        unsent: list[int] = []
+        owner.on_unblocked = lambda: unsent.append(len(stream._tcp._unsent))
         for _ in range(100):
             stream.send(bytes(128 * 1024))
         assert not owner.order  # never from inside send
@@ -343,6 +353,23 @@ class BackPressureTests(StreamCase):
         await owner.saw("unblocked")
         assert await drained == 100 * 128 * 1024 + 3
         assert owner.order == ["blocked", "unblocked"]
+        assert unsent[0] < UNBLOCKED_OCTETS
+
+    async def test_the_reactor_is_asked_to_write_only_after_a_short_write(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        stream.send(b"220 go\r\n")
+        assert not self.writers()
+        stream.send(bytes(16 * MIB) + b"end")
+        assert self.writers()
+        await self.run_peer(count_until_end_word, peer)
+        for _ in range(3):
+            await self.run_peer(lambda: None)
+        assert not self.writers()
+
+    @staticmethod
+    def writers() -> list[object]:
+        return [each for each in reactor.getWriters() if isinstance(each, TcpConnection)]
 
     async def test_a_stalled_reader_holds_up_the_sender_within_bounds(self) -> None:
         """One stream's octets go to another whose peer reads nothing: what is held between them stays bounded."""
