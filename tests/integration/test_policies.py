@@ -28,10 +28,7 @@ def test_traffic_of_no_policy_is_closed_and_logged(lab: Lab) -> None:
     recorder = lab.recorder()
     gateway = lab.gateway(recorder, Setup(source=("192.0.2.0/24",)))
     for port in (gateway.smtp_port, gateway.smtps_port):
-        with (
-            socket.create_connection((HOST, port), timeout=10) as client,
-            contextlib.suppress(ConnectionResetError),
-        ):
+        with contextlib.suppress(ConnectionResetError), socket.create_connection((HOST, port), timeout=10) as client:
             assert client.recv(100) == b""
     wait_until(lambda: "no policy" in gateway.log.lower(), "the log tells why")
     assert recorder.connections == []
