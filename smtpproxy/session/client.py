@@ -58,6 +58,11 @@ class ClientLeg:
         return Hold.CLIENT_BLOCKED in self._holds
 
     @property
+    def waits_for_upstream(self) -> bool:
+        """Whether it is not being read because upstream takes no more."""
+        return Hold.UPSTREAM_BLOCKED in self._holds
+
+    @property
     def is_held(self) -> bool:
         """Whether it is not being read."""
         return bool(self._holds)

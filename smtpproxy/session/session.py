@@ -83,8 +83,10 @@ class Session:
     def _go_on(self) -> None:
         """Whatever happened may have let the client's next line be heard, or its content be read on."""
         client = self._client
-        if client.is_held and not self._upstream.is_open:
-            client.release(Hold.UPSTREAM_BLOCKED)
+        if client.state is ClientState.CLOSED:
+            return
+        if client.waits_for_upstream and not self._upstream.is_connected:
+            self._write_unblocked(Leg.UPSTREAM)
         if client.is_held or client.reader.buffered:
             self._dialogue.pump()
 

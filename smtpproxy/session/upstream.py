@@ -122,6 +122,11 @@ class UpstreamLeg:
         return self.state not in _GONE
 
     @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self.is_open and self.state is not UpstreamState.DIALLING
+
+    @property
     def is_untouched(self) -> bool:
         """Whether it has not been dialled yet."""
         return self.state is UpstreamState.IDLE

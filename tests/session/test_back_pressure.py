@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from smtpproxy.audit import SessionRecord
-from smtpproxy.session.actions import Action, Close, End, How, PauseReading, ResumeReading, Send
+from smtpproxy.session.actions import Action, Close, Connect, End, How, PauseReading, ResumeReading, Send
 from smtpproxy.session.dialogue import QUEUE_OCTETS
-from smtpproxy.session.events import Closed, WriteBlocked, WriteUnblocked
+from smtpproxy.session.events import Closed, TlsFailed, WriteBlocked, WriteUnblocked
 from smtpproxy.session.legs import Leg
+from smtpproxy.tls.facts import TlsFailure, TlsReason
 from tests.session.playbook import (
     Playbook,
     client,
+    greeted,
     identified,
     in_content,
     to_client,
@@ -85,6 +87,17 @@ def test_upstream_that_refuses_content_while_it_blocks_frees_the_client_to_end_i
     book << PauseReading(Leg.CLIENT)
     book >> upstream("552 too much")
     (book << Close(Leg.UPSTREAM, How.ABORT) << ResumeReading(Leg.CLIENT)).done()
+
+
+def test_upstream_that_is_met_again_blocks_nobody() -> None:
+    book = greeted()
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(b"250-mx.test\r\n250 STARTTLS\r\n")
+    book.skip() >> upstream("220 go on")
+    book.skip() >> WriteBlocked(Leg.UPSTREAM)
+    book << PauseReading(Leg.CLIENT)
+    book >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.PEER_ALERT))
+    (book << Connect("mx.test", 25) << ResumeReading(Leg.CLIENT)).done()
 
 
 def test_a_client_lost_while_upstream_blocks_is_not_read_on() -> None:
