@@ -109,8 +109,8 @@ class Bench:
                 log = (self._folder / f"{peer.name}.log").read_text(errors="replace")[-2000:]
                 raise SystemExit(f"{peer.name} does not serve {mode}: {seen['first_error']}\n{log}")
 
-    def run(self, peer: Peer, workload: str, seconds: float) -> Row | None:
-        """Run one workload against one peer; ``None`` if it does not serve that."""
+    def run(self, number: int, peer: Peer, workload: str, seconds: float) -> Row | None:
+        """Run one workload against one peer in round ``number``; ``None`` if it does not serve that."""
         work = WORKLOADS[workload]
         if work.mode not in peer.addresses:
             return None
@@ -119,6 +119,7 @@ class Bench:
         seen = self._load(work, peer.addresses[work.mode], seconds)
         spent_s = (tree_cpu_s(root) if root else 0.0) - before_s
         return Row(
+            round=number,
             peer=peer.name,
             workload=workload,
             per_s=seen["sessions"] / max(seen["seconds"], 1e-9),
@@ -202,9 +203,9 @@ def main() -> None:
         peers = [peer for peer in prepare(folder) if peer.name in arguments.peers.split(",")]
         for peer in peers:
             bench.join(peer)
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
             for workload in arguments.workloads.split(","):
-                rows += [row for peer in peers if (row := bench.run(peer, workload, arguments.seconds))]
+                rows += [row for peer in peers if (row := bench.run(number, peer, workload, arguments.seconds))]
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print(json.dumps([asdict(row) for row in rows], indent=1) if arguments.json else table(rows))

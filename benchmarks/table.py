@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 YARDSTICKS = ("sslsplit", "haproxy")
 TWINS = {"starttls": "implicit", "large-starttls": "large-implicit"}
@@ -14,6 +19,7 @@ TWINS = {"starttls": "implicit", "large-starttls": "large-implicit"}
 class Row:
     """One run: what the load saw, and the CPU time of a session in the proxy's processes."""
 
+    round: int
     peer: str
     workload: str
     per_s: float
@@ -39,24 +45,26 @@ def table(rows: list[Row]) -> str:
 
 def _line(rows: list[Row], workload: str, peer: str) -> str:
     mine = [row for row in rows if row.workload == workload and row.peer == peer]
-    per_s = median(row.per_s for row in mine)
-    direct = [row.per_s for row in rows if row.workload == workload and row.peer == "direct"]
-    share = f"{per_s / median(direct):.2f}" if direct else "-"
+    share = _ratio(mine, _runs(rows, workload, "direct"), attrgetter("per_s"))
     cpu_ms = median(row.cpu_ms for row in mine)
-    ratios = "".join(f"{_ratio(cpu_ms, _cpu_ms(rows, workload, name)):>12}" for name in YARDSTICKS)
+    ratios = "".join(f"{_ratio(mine, _runs(rows, workload, name), attrgetter('cpu_ms')):>12}" for name in YARDSTICKS)
     latencies = f"{median(row.p50_ms for row in mine):>9.1f}{median(row.p99_ms for row in mine):>9.1f}"
     errors = sum(row.errors for row in mine)
     why = next((f"  {row.first_error}" for row in mine if row.errors), "")
+    per_s = median(row.per_s for row in mine)
     return f"  {peer:14}{per_s:>11.1f}{share:>10}{cpu_ms:>9.2f}{ratios}{latencies}{errors:>8}{why}"
 
 
-def _cpu_ms(rows: list[Row], workload: str, peer: str) -> float:
-    """Return the median of a yardstick, of the workload's twin if it does not serve this one; 0 if it did not run."""
+def _runs(rows: list[Row], workload: str, peer: str) -> dict[int, Row]:
+    """Return a yardstick's run of each round; of the workload's twin if it does not serve this one."""
     for name in (workload, TWINS.get(workload)):
-        if figures := [row.cpu_ms for row in rows if row.workload == name and row.peer == peer]:
-            return median(figures)
-    return 0.0
+        if runs := {row.round: row for row in rows if row.workload == name and row.peer == peer}:
+            return runs
+    return {}
 
 
-def _ratio(mine: float, theirs: float) -> str:
-    return f"{mine / theirs:.2f}" if mine and theirs else "-"
+def _ratio(mine: list[Row], theirs: dict[int, Row], figure: Callable[[Row], float]) -> str:
+    """Return the median of the ratios within each round: what slows the machine slows both."""
+    pairs = [(figure(row), figure(theirs[row.round])) for row in mine if row.round in theirs]
+    ratios = [own / other for own, other in pairs if own and other]
+    return f"{median(ratios):.2f}" if ratios else "-"
