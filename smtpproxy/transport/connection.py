@@ -236,10 +236,8 @@ class TcpConnection:
         self._reactor.removeReader(self)
 
     def _read_end(self) -> None:
-        """An end that is not taken off the reactor is reported again and again."""
         self._peer_finished = True
         self._wants_octets = False
-        self._stop_reading()
         if self._broken:
             self._lose()
         elif self._phase is _Phase.OPEN:

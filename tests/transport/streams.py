@@ -64,11 +64,12 @@ def peer_server(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLCont
 
 
 def secure_client(peer: socket.socket, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-    return (context or peer_client()).wrap_socket(peer, server_hostname=NAME)
+    """Shake hands; an end of TCP without an end of TLS is an error to this peer."""
+    return (context or peer_client()).wrap_socket(peer, server_hostname=NAME, suppress_ragged_eofs=False)
 
 
 def secure_server(peer: socket.socket, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-    return (context or peer_server()).wrap_socket(peer, server_side=True)
+    return (context or peer_server()).wrap_socket(peer, server_side=True, suppress_ragged_eofs=False)
 
 
 def read_to_end(peer: socket.socket) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -10,8 +11,10 @@ from smtpproxy.transport.openssl import RECORD_OCTETS
 from tests.transport.streams import NAME, client_context, server_context
 
 
-def secured() -> tuple[TlsEngine, TlsEngine]:
-    client = TlsEngine(client_context(), Role.CLIENT, lambda tls: tls.set_tlsext_host_name(NAME.encode()))
+def secured(highest: int = SSL.TLS1_3_VERSION) -> tuple[TlsEngine, TlsEngine]:
+    client = TlsEngine(
+        client_context(highest=highest), Role.CLIENT, lambda tls: tls.set_tlsext_host_name(NAME.encode())
+    )
     server = TlsEngine(server_context(), Role.SERVER)
     done = [False, False]
     while not all(done):
@@ -67,6 +70,23 @@ def test_an_end_within_the_handshake_sends_no_closure() -> None:
     assert not engine.shake()
     assert engine.outgoing()
     assert engine.close_notify() == b""
+
+
+def test_a_server_that_wants_to_renegotiate_gets_an_alert() -> None:
+    client = TlsEngine(client_context(), Role.CLIENT)
+    server = SSL.Connection(server_context(highest=SSL.TLS1_2_VERSION), None)
+    server.set_accept_state()
+    while not client.shake():
+        server.bio_write(client.outgoing())
+        with contextlib.suppress(SSL.WantReadError):
+            server.do_handshake()
+        client.feed(server.bio_read(1 << 16))
+    server.renegotiate()
+    with contextlib.suppress(SSL.WantReadError):
+        server.do_handshake()
+    assert client.decrypt(server.bio_read(1 << 16)) == b""
+    assert client.outgoing()[0] == 21  # RFC 5246 s6.2.1: an alert, where a ClientHello would be 22
+    assert client.failure is None
 
 
 def test_what_went_out_with_a_large_message_is_not_held_on_to() -> None:

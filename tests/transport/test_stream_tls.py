@@ -142,6 +142,11 @@ class UpgradeTests(StreamCase):
             await self.run_peer(lambda: None)
         assert not owner.received
         stream.resume()
+        stream.pause()  # before the reactor's next turn
+        for _ in range(3):
+            await self.run_peer(lambda: None)
+        assert not owner.received
+        stream.resume()
         await owner.until(lambda: owner.received == b"EHLO\r\n")
 
     @staticmethod
