@@ -32,22 +32,23 @@ class Deadlines:
             self._at.pop(timer, None)
             return
         at = self._at[timer] = self._reactor.seconds() + seconds
-        if self._call is None:
-            self._wake_at(at)
-        elif at < self._wakes_at:
-            self._call.cancel()
+        if self._call is None or at < self._wakes_at:
             self._wake_at(at)
 
     def stop(self) -> None:
         """Forget every timer."""
         self._at.clear()
+        self._cancel()
+
+    def _wake_at(self, at: float) -> None:
+        self._cancel()
+        self._wakes_at = at
+        self._call = self._reactor.callLater(max(0.0, at - self._reactor.seconds()), self._wake)
+
+    def _cancel(self) -> None:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-
-    def _wake_at(self, at: float) -> None:
-        self._wakes_at = at
-        self._call = self._reactor.callLater(max(0.0, at - self._reactor.seconds()), self._wake)
 
     def _wake(self) -> None:
         self._call = None
@@ -56,5 +57,5 @@ class Deadlines:
             if self._at.get(timer, math.inf) <= now:  # an earlier one may have moved it, or ended the session
                 del self._at[timer]
                 self._on_due(timer)
-        if self._at and self._call is None:
-            self._wake_at(min(self._at.values()))
+        if self._at:
+            self._wake_at(min(self._at.values()))  # what was set meanwhile may be later than what waited before

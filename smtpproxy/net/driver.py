@@ -51,10 +51,6 @@ from smtpproxy.transport.stream import Role, Stream
 _log = Logger()
 
 
-def _already_ended(_: Driver) -> None:
-    """A session that fails while it ends has ended all the same."""
-
-
 class Driver:
     """Runs one session.
 
@@ -82,7 +78,7 @@ class Driver:
         self._session = session
         self._origin = origin
         self._equipment = equipment
-        self._on_end = on_end
+        self._on_end: Callable[[Driver], None] | None = on_end  # none once the session is over
         self._deadlines = Deadlines(equipment.reactor, self._due)
         self._events: deque[Event] = deque()
         self._working = False
@@ -104,7 +100,7 @@ class Driver:
     def post(self, event: Event) -> None:
         """Hand an event to the session and do what it says; in order, however deep this is called."""
         self._events.append(event)
-        if self._working:
+        if self._working or self._on_end is None:
             return
         self._working = True
         try:
@@ -210,10 +206,14 @@ class Driver:
             stream.abort()
 
     def _end(self) -> None:
+        """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
         self._events.clear()
-        on_end, self._on_end = self._on_end, _already_ended
-        on_end(self)
+        self._close(Leg.CLIENT, How.ABORT)
+        self._close(Leg.UPSTREAM, How.ABORT)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self)
 
     def _due(self, timer: Timer) -> None:
         self.post(TimedOut(timer))

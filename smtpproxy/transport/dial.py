@@ -35,6 +35,8 @@ _REASONS = {
     errno.ETIMEDOUT: TIMED_OUT,
     errno.ECONNRESET: "connection-reset",
     errno.EADDRNOTAVAIL: "source-not-available",
+    errno.EMFILE: "out-of-descriptors",
+    errno.ENFILE: "out-of-descriptors",
 }
 OTHER = "connect-failed"
 _IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source exhausts ports across destinations
@@ -131,14 +133,15 @@ class Dial:
 
     # From an attempt
 
-    def settled(self, connected: socket.socket, error: int) -> None:
-        """Hand the stream over, or go on with the next address."""
+    def failed(self, error: int) -> None:
+        """Go on with the next address."""
+        self._addresses.pop(0)
+        self._reason = _REASONS.get(error, OTHER)
+        self._try_next()
+
+    def settled(self, connected: socket.socket) -> None:
+        """Hand the stream over."""
         address = self._addresses.pop(0)
-        if error:
-            connected.close()
-            self._reason = _REASONS.get(error, OTHER)
-            self._try_next()
-            return
         owner, self._owner = self._owner, None
         self._attempt = None
         self._stop()
@@ -208,12 +211,16 @@ class _Attempt:
 
     def begin(self, address: tuple[str, int], source: str | None) -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        error = _connect(self._socket, address, source)
-        if error == errno.EINPROGRESS or not error:
+        try:
+            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._dial.failed(error.errno or errno.EINVAL)
+            return
+        refused = _connect(self._socket, address, source)
+        if refused == errno.EINPROGRESS or not refused:
             self._reactor.addWriter(self)
         else:
-            self.fail(error)
+            self.fail(refused)
 
     def fail(self, error: int) -> None:
         """Settle without waiting any longer."""
@@ -242,8 +249,15 @@ class _Attempt:
             self._settle(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET)
 
     def _settle(self, error: int) -> None:
-        if (settled := self._take()) is not None:
-            self._dial.settled(settled, error or _loop_error(settled))
+        settled = self._take()
+        if settled is None:
+            return
+        error = error or _loop_error(settled)
+        if error:
+            settled.close()
+            self._dial.failed(error)
+        else:
+            self._dial.settled(settled)
 
     def _take(self) -> socket.socket | None:
         """Leave the reactor and let go of the socket: its descriptor is soon somebody else's."""

@@ -214,16 +214,16 @@ class Stream:
 
     def connection_closed(self, ending: Ending) -> None:
         """Let go of all; a handshake that the peer broke off has failed first."""
-        owner, engine, state = self.owner, self._engine, self._state
-        self._state, self.owner, self._engine, self._collector = _State.CLOSED, None, None, None
-        if owner is None:
-            return
+        engine, state = self._engine, self._state
+        self._state, self._engine, self._collector = _State.CLOSED, None, None
         try:
-            if state in _UPGRADING and ending is Ending.RESET:
+            if self.owner is not None and state in _UPGRADING and ending is Ending.RESET:
                 self.failure = TlsFailure(TlsReason.CONNECTION_CLOSED, "reset")
-                owner.stream_tls_failed(self.failure, engine.connection if engine else None)
+                self.owner.stream_tls_failed(self.failure, engine.connection if engine else None)
         finally:
-            owner.stream_closed(ending)
+            owner, self.owner = self.owner, None  # told of the failure, it may have let go of this stream
+            if owner is not None:
+                owner.stream_closed(ending)
 
     # Inside
 

@@ -78,3 +78,19 @@ def test_stopping_while_timers_are_due_ends_it() -> None:
     clock.advance(10)
     assert len(due) == 1
     assert clock.getDelayedCalls() == []
+
+
+def test_a_late_timer_that_is_set_while_another_is_due_hides_no_earlier_one() -> None:
+    clock = Clock()
+    due: list[tuple[float, Timer]] = []
+
+    def grant_grace(timer: Timer) -> None:
+        due.append((clock.seconds(), timer))
+        if timer is Timer.AGE and len(due) == 1:
+            deadlines.set(Timer.AGE, 600)
+
+    deadlines = Deadlines(clock, grant_grace)
+    deadlines.set(Timer.AGE, 2)
+    deadlines.set(Timer.CLIENT, 10)
+    clock.pump([1] * 700)
+    assert due == [(2, Timer.AGE), (10, Timer.CLIENT), (602, Timer.AGE)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ from smtpproxy.transport.stream import Ending, Stream
 from tests.transport.streams import HOST, HeldTime, Recorder, StreamCase, reactor
 
 OTHER_HOST = "127.0.0.2"
+DISCARD_PORT = 9
 
 
 class Dialler(Recorder):
@@ -239,3 +242,15 @@ class DialTests(StreamCase):
         await failed
         assert await owner.closed() is Ending.ABORTED
         assert self.logged(ZeroDivisionError) == 1
+
+    async def test_no_descriptor_is_a_reason_like_any_other(self) -> None:
+        owner, (soft, hard) = Dialler(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            dial(reactor, HOST, DISCARD_PORT, owner)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await owner.saw("not dialled")
+        assert owner.reasons == ["out-of-descriptors"]

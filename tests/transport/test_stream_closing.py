@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from smtpproxy.tls.facts import TlsFailure, TlsReason
 from smtpproxy.transport.connection import (
@@ -169,6 +170,20 @@ class EveryState(StreamCase):
             assert self.gone(stream)
 
         await self.in_every_state(check)
+
+    async def test_an_owner_that_lets_go_when_tls_failed_hears_no_more(self) -> None:
+        owner, stream, peer = await self.handshaking_as_client()
+
+        def let_go() -> None:
+            stream.owner = None
+
+        owner.on_failed = let_go
+        reset(peer)
+        await owner.saw("handshake failed")
+        await deferLater(reactor, 0)
+        assert owner.endings == []
+        assert self.gone(stream)
+        owner.stream_closed(Ending.RESET)  # for the clean-up, which waits for it
 
     async def test_an_exception_in_the_owner_ends_that_stream_alone(self) -> None:
         steady = Recorder()
