@@ -192,6 +192,7 @@ class DialTests(StreamCase):
     async def test_a_source_address_that_is_not_ours(self) -> None:
         owner = Dialler()
         dial(reactor, HOST, 25, owner, source="192.0.2.1")
+        assert not owner.order  # never from inside the call
         await owner.saw("not dialled")
         assert owner.reasons == ["source-not-available"]
 
