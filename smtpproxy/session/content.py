@@ -20,6 +20,7 @@ _FAULTS = {
     ContentFault.BARE_LF: Refuse(catalogue.BARE_NEWLINE, "bare-lf"),
 }
 _TOO_BIG = Refuse(catalogue.MESSAGE_TOO_BIG, "message-too-big")
+_SPOKE_EARLY = Refuse(catalogue.UPSTREAM_BROKE, "reply-before-end-of-data")
 
 
 class ContentFlow:
@@ -42,7 +43,7 @@ class ContentFlow:
     def receive(self, data: bytes) -> bytes | None:
         """Read content; return what follows its end, or ``None`` before the end."""
         chunk = self._reader.feed(data)
-        self._judge()
+        self._judge(ended=chunk.ended)
         if self.refusal is None:
             self._forward(chunk.octets, ended=chunk.ended)
         if not chunk.ended:
@@ -62,11 +63,13 @@ class ContentFlow:
         octets, self._octets_seen = self._reader.octets_in - self._octets_seen, self._reader.octets_in
         return octets >= RATE_OCTETS
 
-    def _judge(self) -> None:
+    def _judge(self, *, ended: bool) -> None:
         if self._reader.fault is not None:
             self.refuse(_FAULTS[self._reader.fault])
         elif self._reader.octets_in > self._limit_octets:
             self.refuse(_TOO_BIG)
+        elif ended and self._upstream.is_speaking:
+            self.refuse(_SPOKE_EARLY)
         self._transaction.size_octets = self._reader.octets_in
 
     def _forward(self, octets: bytes, *, ended: bool) -> None:

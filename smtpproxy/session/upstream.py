@@ -137,6 +137,11 @@ class UpstreamLeg:
         return self.state in (UpstreamState.CONTENT, UpstreamState.FINAL)
 
     @property
+    def is_speaking(self) -> bool:
+        """Whether a reply has begun and not ended."""
+        return self._reader.buffered > 0
+
+    @property
     def is_silent(self) -> bool:
         """Whether no reply is due."""
         return self.state in _TAKES_COMMANDS and not self._expected

@@ -231,6 +231,23 @@ def test_a_success_that_came_before_the_dot_is_never_the_clients() -> None:
     told_at_the_end(book, "451 4.5.0 Protocol error of the server")
 
 
+@pytest.mark.parametrize("begun", [b"2", b"250-", b"250-queued\r\n", b"250 queued\r"])
+def test_a_success_that_was_begun_before_the_dot_keeps_the_dot_back(begun: bytes) -> None:
+    book = in_content()
+    book >> upstream(begun)
+    book.done()
+    book >> client(b"some content\r\n.\r\n")
+    (
+        book
+        << Close(Leg.UPSTREAM, How.ABORT)
+        << to_client("451 4.5.0 Protocol error of the server")
+        << Close(Leg.CLIENT, How.FLUSH)
+        << End()
+    ).done()
+    record = transaction_of(book)
+    assert (record.because, record.ambiguous_delivery) == ("reply-before-end-of-data", False)
+
+
 # Lost
 
 
