@@ -21,6 +21,7 @@ from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure
 from smtpproxy.tls.names import matches
 
+_BRACKETS = {ord("<"): "\\x3c", ord(">"): "\\x3e"}
 _VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 
 
@@ -45,11 +46,11 @@ def _lines(record: Record) -> Iterator[str]:
 
 
 def _transaction(record: TransactionRecord) -> Iterator[str]:
-    tail = f"from=<{escaped(record.sender)}>, {_facts(record)}"
+    tail = f"from={bracketed(record.sender)}, {_facts(record)}"
     if not record.recipients:
         yield f"{tail}, status={_status(record)} ({_reply(record.reply)})"
     for result in record.recipients:
-        yield f"to=<{escaped(result.address)}>, {tail}, {_result(result)}"
+        yield f"to={bracketed(result.address)}, {tail}, {_result(result)}"
 
 
 def _status(record: TransactionRecord) -> str:
@@ -79,7 +80,7 @@ def _session(record: SessionRecord) -> str:
     faults = "".join(f", {token}={count}" for token, count in record.faults)
     removed = f", removed={','.join(map(_printable, record.removed))}" if record.removed else ""
     return (
-        f"ended: {record.ended}, client={record.origin.client}, helo=<{escaped(record.helo)}>, "
+        f"ended: {record.ended}, client={record.origin.client}, helo={bracketed(record.helo)}, "
         f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
         f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}"
     )
@@ -124,6 +125,11 @@ def _reply(reply: Reply | None) -> str:
 def escaped(octets: bytes) -> str:
     """Return octets of a peer as printable text; UTF-8 letters stay, all else becomes an escape."""
     return _printable(octets.decode("utf-8", "backslashreplace"))
+
+
+def bracketed(octets: bytes) -> str:
+    """Return an address or name in angle brackets that it cannot close itself: a quoted local part can hold ``>``."""
+    return f"<{escaped(octets).translate(_BRACKETS)}>"
 
 
 def quoted(text: str) -> str:

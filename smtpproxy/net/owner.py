@@ -8,6 +8,7 @@ from OpenSSL import SSL
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.session.events import (
+    ClientFinished,
     ClientHelloSeen,
     Closed,
     Event,
@@ -76,6 +77,12 @@ class LegOwner:
         """The handshake failed; the stream closes itself and nobody listens to it any more."""
         self._listener.forget(self._leg)
         self._listener.post(TlsFailed(self._leg, failure_of(failure, connection)))
+
+    def stream_finished(self, ending: Ending) -> bool:
+        """A client that sends no more may wait for replies; an upstream that sends no more is of no use."""
+        if self._leg is Leg.CLIENT:
+            self._listener.post(ClientFinished(ending.value))
+        return self._leg is Leg.CLIENT
 
     def stream_blocked(self) -> None:
         """The peer does not take what is sent."""

@@ -30,17 +30,19 @@ class ClientLeg:
     Attributes:
         state: where the leg is.
         facts: of its TLS, ``None`` in clear.
+        finished: how it told that it sends no more, ``None`` while it may.
         helo: the EHLO or HELO name that was accepted last.
         offered: what the last EHLO reply offered.
         reader: the lines that were read and not yet heard.
     """
 
-    __slots__ = ("_holds", "_outbox", "facts", "helo", "octets_in", "offered", "reader", "state")
+    __slots__ = ("_holds", "_outbox", "facts", "finished", "helo", "octets_in", "offered", "reader", "state")
 
     def __init__(self, outbox: Outbox) -> None:
         self.state = ClientState.CONNECTED
         self.facts: TlsFacts | None = None
         self.reader = LineReader(COMMAND_LINE_OCTETS)
+        self.finished: str | None = None
         self.helo = b""
         self.offered = NOTHING_OFFERED
         self.octets_in = 0

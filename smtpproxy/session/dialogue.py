@@ -42,6 +42,7 @@ QUEUE_OCTETS: Final = 65_536  # pipelined commands that wait; 100 RCPTs are 6 KB
 
 _JUNK: Final = frozenset({Verb.NOOP, Verb.VRFY, Verb.HELP, Verb.RSET, Verb.EHLO, Verb.HELO})
 _OUTSIDE_THE_TABLE: Final = frozenset({Verb.STARTTLS, Verb.UNKNOWN, Verb.BDAT, Verb.AUTH, Verb.ETRN, Verb.EXPN})
+_TOO_LONG: Final = frozenset({LineFault.TOO_LONG, LineFault.HOPELESS})
 _CLOSES: Final = frozenset({LineFault.BARE_LF, LineFault.HOPELESS})
 
 
@@ -93,10 +94,10 @@ class Dialogue:
             self._obey(command)
 
     def _hear_faulty(self, fault: LineFault) -> None:
+        reply = catalogue.LINE_TOO_LONG if fault in _TOO_LONG else catalogue.BAD_LINE
         if fault in _CLOSES:
-            self._exchange.attack(catalogue.BAD_LINE, fault.value)
+            self._exchange.attack(reply, fault.value)
         else:
-            reply = catalogue.LINE_TOO_LONG if fault is LineFault.TOO_LONG else catalogue.BAD_LINE
             self._exchange.refuse(reply, fault.value)
 
     # Commands
@@ -134,9 +135,18 @@ class Dialogue:
                 assert_never(command)
 
     def _out_of_order(self, verb: Verb) -> None:
-        lacks_recipient = verb is Verb.DATA and self._exchange.client.state is ClientState.SENDER
-        reply = catalogue.NO_VALID_RECIPIENTS if lacks_recipient else catalogue.OUT_OF_ORDER
-        self._exchange.refuse(reply, "out-of-order")
+        if verb is Verb.DATA:
+            self._data_out_of_order()
+        else:
+            self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
+
+    def _data_out_of_order(self) -> None:
+        client = self._exchange.client
+        reply = catalogue.NO_VALID_RECIPIENTS if client.state is ClientState.SENDER else catalogue.OUT_OF_ORDER
+        if client.reader.buffered:  # content that did not wait for 354 is no command
+            self._exchange.attack(reply, "octets-behind-refused-data")
+        else:
+            self._exchange.refuse(reply, "out-of-order")
 
     def _identify(self, command: Ehlo | Helo) -> None:
         extended = self._action.esmtp.enabled
@@ -150,9 +160,20 @@ class Dialogue:
             self.identified()
 
     def _pass_on(self, command: Rset | Noop | Vrfy | Help) -> None:
-        if self._exchange.upstream.is_open:
+        if not self._exchange.upstream.is_open:
+            self._answer_alone(command)
+        elif isinstance(command, Noop):
+            self._exchange.forward(Noop())  # its argument means nothing (RFC 5321 s4.1.1.9) and may be anything
+        elif isinstance(command, Rset):
             self._exchange.forward(command)
-        elif isinstance(command, Rset | Noop):  # upstream's certificate was refused: what changes nothing is granted
+        elif refusal := self._exchange.judge():  # it may name a recipient
+            self._exchange.refuse(refusal.reply, refusal.because)
+        else:
+            self._exchange.forward(command)
+
+    def _answer_alone(self, command: Rset | Noop | Vrfy | Help) -> None:
+        """Upstream's certificate was refused: what changes nothing is granted."""
+        if isinstance(command, Rset | Noop):
             self._other_replied(command, catalogue.OK)
         else:
             self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "no-upstream")
@@ -218,7 +239,7 @@ class Dialogue:
         """Pass upstream's reply on and do what it means."""
         command = self._exchange.take()
         if isinstance(command, Quit):
-            self._exchange.finish(reply if reply.is_positive else catalogue.BYE, "quit")
+            self._exchange.finish(reply if reply.code == catalogue.BYE.code else catalogue.BYE, "quit")
             return
         if self.mailing.content is not None:
             self._junk = 0

@@ -86,6 +86,13 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientFinished:
+    """The client sends no more, and may still read; ``how`` is a token. The session closes that leg."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The connection of ``leg`` has ended; ``how`` is a token (clean, reset, ...)."""
 
@@ -105,5 +112,6 @@ Event: TypeAlias = (
     | WriteUnblocked
     | TimedOut
     | Drain
+    | ClientFinished
     | Closed
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from smtpproxy.policy.encryption import LegFacts
+from smtpproxy.policy.decision import Refuse
+from smtpproxy.policy.encryption import LegFacts, decide_mail
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
@@ -48,6 +49,12 @@ class Exchange:
     def legs(self) -> LegFacts:
         """Return what mail is judged against."""
         return LegFacts(self.client.facts is not None, self.upstream.reached)
+
+    def judge(self) -> Refuse | None:
+        """Return why no mail may pass on these legs, ``None`` if some may."""
+        on_failure = self.terms.policy.action.starttls.on_failure
+        decision = decide_mail(self.terms.rules, self.legs(), on_failure)
+        return decision if isinstance(decision, Refuse) else None
 
     def forward(self, command: Mail | Rcpt | Data | Rset | Noop | Vrfy | Help | Quit) -> None:
         """Send a command upstream; the client hears upstream's own reply."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from smtpproxy.policy.decision import Refuse
-from smtpproxy.policy.encryption import decide_mail, decide_recipient
+from smtpproxy.policy.encryption import decide_recipient
 from smtpproxy.session.content import ContentFlow
 from smtpproxy.session.envelope import refuse_mail, refuse_rcpt
 from smtpproxy.session.exchange import Exchange
@@ -47,7 +47,7 @@ class Mailing:
     def mail(self, command: Mail) -> None:
         """Judge MAIL and send it upstream, or refuse it."""
         exchange = self._exchange
-        refusal = refuse_mail(command, exchange.client.offered, self._action.general) or self._judge_mail()
+        refusal = refuse_mail(command, exchange.client.offered, self._action.general) or exchange.judge()
         if refusal is None:
             knows_size = exchange.upstream.capabilities.offers("SIZE")
             exchange.forward(command if knows_size else command.without(b"SIZE"))
@@ -64,10 +64,6 @@ class Mailing:
         else:
             self._report_refused(command, reply)
         exchange.answer(reply)
-
-    def _judge_mail(self) -> Refuse | None:
-        decision = decide_mail(self._exchange.terms.rules, self._exchange.legs(), self._action.starttls.on_failure)
-        return decision if isinstance(decision, Refuse) else None
 
     def _report_refused(self, command: Mail, reply: Reply, because: str | None = None) -> None:
         transaction = Transaction(command, self._exchange.journal.now(), reply=reply, because=because)

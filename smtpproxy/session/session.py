@@ -17,6 +17,7 @@ from smtpproxy.session.client import ClientLeg, Hold
 from smtpproxy.session.dialogue import Dialogue
 from smtpproxy.session.events import (
     ClientConnected,
+    ClientFinished,
     ClientHelloSeen,
     Closed,
     Drain,
@@ -89,6 +90,14 @@ class Session:
             self._write_unblocked(Leg.UPSTREAM)
         if client.is_held or client.reader.buffered:
             self._dialogue.pump()
+        if client.finished is not None:
+            self._end_if_answered(client.finished)
+
+    def _end_if_answered(self, how: str) -> None:
+        """A client that sends no more still hears what it waits for: its 250 above all."""
+        waits = self._exchange.awaiting is not None or self._client.state is ClientState.FINISHED
+        if not waits and not self._client.is_blocked:
+            self.finish(None, f"client-{how}")
 
     def _handle(self, event: Event) -> None:  # noqa: C901, PLR0912 - one branch an event, proved whole by assert_never
         match event:
@@ -114,6 +123,8 @@ class Session:
                 self._timed_out(timer)
             case Drain():
                 self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
+            case ClientFinished(how):
+                self._client.finished = how
             case Closed(leg, how):
                 self._closed(leg, how)
             case _:

@@ -24,6 +24,7 @@ from smtpproxy.smtp.replies import Reply, ReplyReader
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.names import matches
 
+_BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
 _CLOSING: Final = 421
 _GO_AHEAD: Final = 220
 _START_CONTENT: Final = 354
@@ -214,6 +215,10 @@ class UpstreamLeg:
 
     def tls_failed(self, failure: TlsFailure) -> None:
         """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
+        if failure.reason is TlsReason.NOT_TLS and self.state is UpstreamState.SECURING:
+            self._reporter.incident(Leg.UPSTREAM, _BEHIND_STARTTLS)
+            self._lost(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
+            return
         self.facts = None
         self._fell_short(failure, Reached.HANDSHAKE_FAILED)
         if self.state is UpstreamState.OPENING:
@@ -258,7 +263,7 @@ class UpstreamLeg:
     # Replies, by state
 
     def _greeting(self, reply: Reply) -> None:
-        if not reply.is_positive:
+        if reply.code != _GO_AHEAD:
             self._expect_error(reply)
             self._end(reply, "upstream-refused-session")
             return
@@ -306,7 +311,7 @@ class UpstreamLeg:
 
     def _go_ahead(self) -> None:
         if self._reader.buffered:
-            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, "octets-behind-upstream-starttls")
+            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
             return
         self._step(UpstreamStep.GO_AHEAD)
         self._start_tls()

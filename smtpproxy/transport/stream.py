@@ -41,6 +41,12 @@ class StreamOwner(Protocol):
     def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
         """No TLS came about; the stream has sent its alert and closes itself, ``stream_closed`` follows."""
 
+    def stream_finished(self, ending: Ending) -> bool:
+        """The peer sends no more: return whether there is still something to tell it, and a ``close`` to come.
+
+        If not, the stream closes itself.
+        """
+
     def stream_blocked(self) -> None:
         """The peer takes less than what is sent; more is kept all the same, so stop."""
 
@@ -171,8 +177,6 @@ class Stream:
 
     def close(self) -> None:
         """Send what is unsent and our end of TLS, wait for the peer within bounds, close."""
-        if self._state is _State.SECURED and self._engine is not None:
-            self._tcp.send(self._engine.close_notify())
         self._finish(Ending.CLEAN)
 
     def abort(self) -> None:
@@ -200,7 +204,7 @@ class Stream:
         if self._state is _State.COLLECTING or self._state is _State.HANDSHAKING:
             self._fail(TlsFailure(TlsReason.CONNECTION_CLOSED))
         else:
-            self._finish(Ending.CLEAN if self._state is _State.CLEAR else Ending.TRUNCATED)
+            self._report_end(Ending.CLEAN if self._state is _State.CLEAR else Ending.TRUNCATED)
 
     def sending_blocked(self) -> None:
         """Pass it on."""
@@ -233,7 +237,15 @@ class Stream:
             raise AssertionError("a stream that reads has an owner")
         return self.owner
 
+    def _report_end(self, ending: Ending) -> None:
+        if self._reported_to.stream_finished(ending):
+            self._tcp.pause_reading()
+        elif self._state is not _State.CLOSED:
+            self._finish(ending)
+
     def _finish(self, ending: Ending) -> None:
+        if self._state is _State.SECURED and self._engine is not None and ending is not Ending.TLS_FAILED:
+            self._tcp.send(self._engine.close_notify())
         self._state = _State.CLOSED
         self._tcp.finish(ending)
 
@@ -301,9 +313,12 @@ class Stream:
     def _end_tls(self, engine: TlsEngine) -> None:
         if self._state is not _State.SECURED:
             return
+        if engine.failure is None:
+            self._report_end(Ending.CLEAN)
+            return
         self.failure = engine.failure
         self._tcp.send(engine.close_notify())
-        self._finish(Ending.CLEAN if engine.failure is None else Ending.TLS_FAILED)
+        self._finish(Ending.TLS_FAILED)
 
     def _fail(self, failure: TlsFailure | SSL.Error) -> None:
         """No TLS came about: send the alert, then tell the owner, whose calls from there on come too late."""

@@ -219,3 +219,8 @@ def test_every_documented_field_is_in_the_docs() -> None:
     records: list[Record] = [TRANSACTION, SESSION, failure, Incident(ORIGIN, "client", "x"), Crash(ORIGIN, "r", "e")]
     fields = {field for record in records for field in document(record)}
     assert {field for field in fields if f"`{field}`" not in text} == set()
+
+
+def test_a_quoted_local_part_forges_no_field() -> None:
+    (line,) = lines(replace(TRANSACTION, sender=b'"p>, status=accepted (250 Ok)"@y.test', recipients=()))
+    assert 'from=<"p\\x3e, status=accepted (250 Ok)"@y.test>' in line

@@ -195,7 +195,7 @@ CASES = {
         Setting(),
         (
             b"NOOP\r\nEHLO c.test\r\nnonsense\r\nRCPT TO:<x@y.test>\r\nMAIL FROM:<>\r\nRCPT TO:<no@mx.test>\r\n"
-            b"DATA\r\nRCPT TO:<yes@mx.test> NOTIFY=NEVER\r\nRCPT TO:<yes@mx.test>\r\nVRFY yes\r\nRSET\r\nEXPN x\r\n"
+            b"RCPT TO:<yes@mx.test> NOTIFY=NEVER\r\nRCPT TO:<yes@mx.test>\r\nVRFY yes\r\nRSET\r\nEXPN x\r\n"
             b"NO\0OP\r\nNOOP "
             + b"x" * 3000
             + b"\r\nHELO c.test\r\n"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from smtpproxy.audit import RecipientResult, SessionRecord, Status, TlsRecord, TransactionRecord
-from smtpproxy.policy.model import CertificateValidation, General, PortKind, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.model import General, RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import Audit, End
 from smtpproxy.session.events import (
     ClientConnected,
@@ -48,6 +48,7 @@ from tests.session.playbook import (
     with_recipient,
     with_sender,
 )
+from tests.session.stages import dialling, implicit, refused_certificate, sent_dot
 
 SMALL = General(max_message_size=5)
 
@@ -245,7 +246,7 @@ def test_what_was_said_in_clear_is_not_in_the_record_of_what_was_said_inside_tls
 
 def test_faults_are_counted_in_the_order_of_their_first_occurrence() -> None:
     book = identified()
-    book >> client(b"NONSENSE\r\nDATA\r\nMAIL nonsense\r\nNONSENSE\r\n")
+    book >> client(b"NONSENSE\r\nRCPT TO:<b@mx.test>\r\nMAIL nonsense\r\nNONSENSE\r\n")
     book.skip() >> Closed(Leg.CLIENT, "clean")
     book.skip()
     assert session_of(book).faults == (("unknown-command", 2), ("out-of-order", 1), ("argument-syntax", 1))
@@ -267,43 +268,16 @@ def test_a_record_bears_no_content_and_no_command_argument_but_the_envelope() ->
 # One record a session, one End
 
 
-def implicit() -> Playbook:
-    book = Playbook(Setting(kind=PortKind.SMTPS))
-    book >> ClientConnected()
-    return book.skip()
-
-
-def connected() -> Playbook:
-    book = Playbook()
-    book >> ClientConnected()
-    return book.skip()
-
-
-def enforcing() -> Playbook:
-    book = greeted(Setting(validation=CertificateValidation.ENFORCE))
-    book >> client("EHLO client.test")
-    book.skip() >> upstream(b"250-mx.test\r\n250 STARTTLS\r\n")
-    book.skip() >> upstream("220 go on")
-    book.skip() >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.CERTIFICATE_EXPIRED, certificate=True))
-    return book.skip()
-
-
-def sent() -> Playbook:
-    book = in_content()
-    book >> client(b".\r\n")
-    return book.skip()
-
-
 ENDS: list[tuple[str, Callable[[], Playbook], list[Event]]] = [
     ("client-clean", identified, [Closed(Leg.CLIENT, "clean")]),
-    ("client-reset", connected, [Closed(Leg.CLIENT, "reset")]),
+    ("client-reset", dialling, [Closed(Leg.CLIENT, "reset")]),
     ("upstream-closed-clean", identified, [Closed(Leg.UPSTREAM, "clean")]),
-    ("upstream-connection-refused", connected, [UpstreamFailed("connection-refused")]),
-    ("upstream-timed-out", connected, [TimedOut(Timer.UPSTREAM)]),
-    ("upstream-refused-session", connected, [UpstreamConnected(), upstream("554 no")]),
+    ("upstream-connection-refused", dialling, [UpstreamFailed("connection-refused")]),
+    ("upstream-timed-out", dialling, [TimedOut(Timer.UPSTREAM)]),
+    ("upstream-refused-session", dialling, [UpstreamConnected(), upstream("554 no")]),
     ("upstream-closing", greeted, [upstream("421 bye")]),
     ("upstream-closing", identified, [client("NOOP"), upstream("421 bye")]),
-    ("upstream-closing", sent, [upstream("421 bye")]),
+    ("upstream-closing", sent_dot, [upstream("421 bye")]),
     ("unsolicited-reply", identified, [upstream("250 what")]),
     ("unexpected-reply-code", identified, [client("NOOP"), upstream("354 what")]),
     ("reply-syntax", identified, [client("NOOP"), upstream("nonsense")]),
@@ -313,14 +287,14 @@ ENDS: list[tuple[str, Callable[[], Playbook], list[Event]]] = [
         upstream("220 go on\r\n250"),
     ]),
     ("quit", identified, [client("QUIT"), upstream("221 bye")]),
-    ("quit", enforcing, [client("QUIT")]),
-    ("early-talk", connected, [client("EHLO client.test")]),
+    ("quit", refused_certificate, [client("QUIT")]),
+    ("early-talk", dialling, [client("EHLO client.test")]),
     ("other-protocol", greeted, [client("GET / HTTP/1.1")]),
     ("bare-lf", greeted, [client(b"NOOP\n")]),
     ("line-without-end", greeted, [client(b"x" * 70_000)]),
     ("bdat-not-offered", identified, [client("BDAT 0 LAST")]),
     ("too-many-errors", identified, [client(b"X\r\n" * 21)]),
-    ("too-many-junk-commands", enforcing, [client(b"NOOP\r\n" * 101)]),
+    ("too-many-junk-commands", refused_certificate, [client(b"NOOP\r\n" * 101)]),
     ("octets-behind-refused-data", with_recipient, [client(b"DATA\r\nx"), upstream("451 no")]),
     ("message-too-big", lambda: in_content(Setting(general=SMALL)), [client(b"12345\r\n.\r\n")]),
     ("bare-cr", in_content, [client(b"\r1\r\n.\r\n")]),
@@ -339,7 +313,7 @@ ENDS: list[tuple[str, Callable[[], Playbook], list[Event]]] = [
     ("session-too-old", identified, [TimedOut(Timer.AGE)]),
     ("session-too-old", in_content, [TimedOut(Timer.AGE), TimedOut(Timer.AGE)]),
     ("shutting-down", identified, [Drain()]),
-    ("shutting-down", connected, [Drain()]),
+    ("shutting-down", dialling, [Drain()]),
 ]  # fmt: skip
 
 
@@ -355,7 +329,7 @@ def test_a_session_ends_once_and_says_how(ended: str, make: Callable[[], Playboo
     record = session_of(book)
     assert book.records[-1] is record
     assert record.ended == ended
-    in_transaction = make in (with_recipient, in_content, sent) or ended == "message-too-big"
+    in_transaction = make in (with_recipient, in_content, sent_dot) or ended == "message-too-big"
     transactions = [each for each in book.records if isinstance(each, TransactionRecord)]
     assert len(transactions) - begun == in_transaction
     assert record.transactions == len(transactions)

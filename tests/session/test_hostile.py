@@ -1,0 +1,138 @@
+"""What hostile peers found; each stays found."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtpproxy.audit import Incident, SessionRecord, TransactionRecord
+from smtpproxy.policy.model import CertificateValidation, RecipientEncryption, SenderEncryption
+from smtpproxy.session.actions import Close, End, How, Send
+from smtpproxy.session.events import (
+    ClientConnected,
+    ClientFinished,
+    TlsFailed,
+    UpstreamConnected,
+    WriteBlocked,
+    WriteUnblocked,
+)
+from smtpproxy.session.legs import Leg
+from smtpproxy.tls.facts import TlsFailure, TlsReason
+from tests.session.playbook import Playbook, Setting, client, greeted, identified, to_client, to_upstream, upstream
+
+FORGED = b"RSET\r\nMAIL FROM:<evil@client.test>\r\nRCPT TO:<victim@mx.test>\r\nDATA\r\nforged\r\n.\r\n"
+ENDED = (Close(Leg.CLIENT, How.FLUSH), Close(Leg.UPSTREAM, How.FLUSH), End())
+
+
+def ends(book: Playbook) -> None:
+    for action in ENDED:
+        book << action
+    book.done()
+
+
+def sent_upstream(book: Playbook) -> bytes:
+    return b"".join(each.data for each in book.pending() if isinstance(each, Send) and each.leg is Leg.UPSTREAM)
+
+
+@pytest.mark.parametrize("refused_recipient", [True, False])
+def test_a_body_behind_data_that_is_refused_here_is_not_heard(refused_recipient: bool) -> None:  # noqa: FBT001
+    book = identified()
+    book >> client("MAIL FROM:<a@client.test>")
+    book.skip() >> upstream("250 Ok")
+    book.skip()
+    if refused_recipient:
+        book >> client("RCPT TO:<b@mx.test>")
+        book.skip() >> upstream("550 no")
+        book.skip()
+    book >> client(b"DATA\r\n" + FORGED)
+    book << to_client("503 5.5.1 No valid recipients")
+    ends(book)
+    assert any(isinstance(each, Incident) for each in book.records)
+
+
+def test_data_alone_that_is_refused_ends_nothing() -> None:
+    book = identified()
+    (book >> client("DATA") << to_client("503 5.5.1 Bad sequence of commands") >> client("NOOP")) << to_upstream("NOOP")
+
+
+def test_a_client_that_sends_no_more_behind_its_dot_still_gets_its_250() -> None:
+    book = identified()
+    for line, reply in (("MAIL FROM:<a@c.test>", "250 Ok"), ("RCPT TO:<b@mx.test>", "250 Ok"), ("DATA", "354 go")):
+        book >> client(line)
+        book.skip() >> upstream(reply)
+        book.skip()
+    book >> client(b"body\r\n.\r\nQUIT\r\n")
+    (book << to_upstream(b"body\r\n.\r\n") >> ClientFinished("clean")).done()
+    (book >> upstream("250 queued") << to_client("250 queued") << to_upstream("QUIT")).done()
+    book >> upstream("221 bye")
+    book << to_client("221 bye")
+    ends(book)
+    (transaction,) = [each for each in book.records if isinstance(each, TransactionRecord)]
+    assert not transaction.ambiguous_delivery
+
+
+def test_a_client_that_sends_no_more_hears_its_pipelined_commands_out() -> None:
+    book = greeted()
+    book >> client(b"NOOP\r\nNOOP\r\nunfinished")
+    (book << to_upstream("NOOP") >> ClientFinished("truncated")).done()
+    (book >> upstream("250 one") << to_client("250 one") << to_upstream("NOOP")).done()
+    book >> upstream("250 two")
+    book << to_client("250 two")
+    ends(book)
+    (session,) = [each for each in book.records if isinstance(each, SessionRecord)]
+    assert session.ended == "client-truncated"
+
+
+def test_content_that_a_client_breaks_off_is_never_finished() -> None:
+    book = identified()
+    for line, reply in (("MAIL FROM:<a@c.test>", "250 Ok"), ("RCPT TO:<b@mx.test>", "250 Ok"), ("DATA", "354 go")):
+        book >> client(line)
+        book.skip() >> upstream(reply)
+        book.skip()
+    book >> client(b"half a body\r\n.")
+    book.skip() >> ClientFinished("clean")
+    (book << Close(Leg.CLIENT, How.FLUSH) << Close(Leg.UPSTREAM, How.ABORT) << End()).done()
+
+
+def test_a_client_that_sends_no_more_and_reads_nothing_is_waited_for() -> None:
+    book = greeted()
+    book >> WriteBlocked(Leg.CLIENT)
+    book.skip() >> ClientFinished("clean")
+    book.done() >> WriteUnblocked(Leg.CLIENT)
+    assert book.pending()[-1] == End()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [Setting(recipient=RecipientEncryption.REQUIRED), Setting(sender=SenderEncryption.REQUIRED)],
+)
+@pytest.mark.parametrize("line", ["VRFY secret@partner.test", "HELP secret@partner.test"])
+def test_no_name_goes_where_mail_may_not(setting: Setting, line: str) -> None:
+    book = identified(setting)
+    book >> client(line)
+    assert sent_upstream(book) == b""
+    book >> client("NOOP secret@partner.test")
+    (book << to_upstream("NOOP")).done()
+
+
+@pytest.mark.parametrize("validation", list(CertificateValidation))
+def test_octets_in_clear_behind_upstreams_220_are_an_attack_in_the_next_segment_too(
+    validation: CertificateValidation,
+) -> None:
+    book = greeted(Setting(validation=validation))
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(b"250-mx.test\r\n250 STARTTLS\r\n")
+    book.skip() >> upstream("220 go ahead")
+    book.skip() >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.NOT_TLS, "wrong version number"))
+    told, *rest = book.pending()
+    assert told == to_client("421 4.7.0 Secure connection to the server failed, closing connection")
+    assert rest[-1] == End()
+    assert [each.token for each in book.records if isinstance(each, Incident)] == ["octets-behind-upstream-starttls"]
+
+
+def test_only_220_is_a_greeting() -> None:
+    book = Playbook()
+    book >> ClientConnected()
+    book.skip() >> UpstreamConnected()
+    book.skip() >> upstream("221 bye")
+    assert book.pending()[-1] == End()
+    assert [each.token for each in book.records if isinstance(each, Incident)] == ["unexpected-reply-code"]
