@@ -71,6 +71,10 @@ class StreamLeg:
         """Show why no figure comes out."""
         print(failure)
 
+    def stream_finished(self, _ending: Ending) -> bool:
+        """Nothing is left to tell a peer that has said all."""
+        return False
+
     def stream_blocked(self) -> None:
         """Too much is unsent."""
         self.blocked = True

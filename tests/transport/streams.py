@@ -139,6 +139,9 @@ class Recorder:
             self.on_failed()
         self._note("failed" if connection is None else "handshake failed")
 
+    def stream_finished(self, _ending: Ending) -> bool:
+        return False
+
     def stream_blocked(self) -> None:
         if self.on_blocked:
             self.on_blocked()
