@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Incident
-from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
-from smtpproxy.policy.model import Offer, RecipientEncryption, SenderEncryption, TlsProfile
+from smtpproxy.policy.certificates import Leaf, LeafKey, ProxyServerCertificate, Signer
+from smtpproxy.policy.model import Direction, Offer, RecipientEncryption, SenderEncryption, TlsProfile
 from smtpproxy.session.actions import AcceptTls, Close, CollectHello, End, How, StartTls
 from smtpproxy.session.events import ClientHelloSeen, Received, Upgraded
 from smtpproxy.session.legs import Leg
+from smtpproxy.tls.facts import Chain
 from tests.session.playbook import (
     RECIPIENT,
     SENDER,
-    Playbook,
     Setting,
+    certificate,
     client,
     client_hello,
     greeted,
@@ -25,20 +26,11 @@ from tests.session.playbook import (
     upstream,
     with_sender,
 )
-
-ALWAYS = Setting(recipient=RecipientEncryption.NONE)  # an off-load that is written down: offered whatever upstream does
-
-
-def hello_seen(setting: Setting = ALWAYS) -> Playbook:
-    """A client that said STARTTLS, and whose ClientHello has come."""
-    book = identified(setting)
-    book >> client("STARTTLS")
-    book.skip() >> ClientHelloSeen(client_hello("mx.test"))
-    return book
+from tests.session.stages import OFF_LOAD, handshaking, securing
 
 
 def test_after_the_handshake_everything_begins_anew_on_both_legs() -> None:
-    book = identified(ALWAYS)
+    book = identified(OFF_LOAD)
     (
         book
         >> client("STARTTLS")
@@ -68,7 +60,7 @@ def test_after_the_handshake_everything_begins_anew_on_both_legs() -> None:
 
 @pytest.mark.parametrize("behind", ["NOOP\r\n", "M", "\r\n", "\x16\x03\x01"])
 def test_octets_behind_starttls_in_the_same_segment_end_the_session(behind: str) -> None:
-    book = identified(ALWAYS)
+    book = identified(OFF_LOAD)
     (
         book
         >> client(b"STARTTLS\r\n" + behind.encode())
@@ -81,7 +73,7 @@ def test_octets_behind_starttls_in_the_same_segment_end_the_session(behind: str)
 
 
 def test_octets_behind_a_starttls_that_had_to_wait_end_the_session_too() -> None:
-    book = greeted(ALWAYS)
+    book = greeted(OFF_LOAD)
     book >> client(b"EHLO client.test\r\nSTARTTLS\r\n")
     (book << to_upstream("EHLO client.test")).done()
     book >> client(SENDER)
@@ -99,7 +91,7 @@ def test_octets_behind_a_starttls_that_had_to_wait_end_the_session_too() -> None
 
 @pytest.mark.parametrize("when", ["collecting", "held", "handshaking"])
 def test_octets_in_clear_during_the_upgrade_end_the_session_unheard(when: str) -> None:
-    book = identified(ALWAYS)
+    book = identified(OFF_LOAD)
     book >> client("STARTTLS")
     book.skip()
     if when != "collecting":
@@ -120,12 +112,12 @@ def test_octets_in_clear_during_the_upgrade_end_the_session_unheard(when: str) -
     ],
 )
 def test_starttls_before_ehlo_or_with_an_argument(line: str, reply: str) -> None:
-    book = greeted(ALWAYS)
+    book = greeted(OFF_LOAD)
     (book >> client(line) << to_client(reply)).done()
 
 
 def test_starttls_with_an_argument_behind_ehlo_leaves_the_leg_in_clear() -> None:
-    book = identified(ALWAYS)
+    book = identified(OFF_LOAD)
     (
         book
         >> client("STARTTLS now")
@@ -136,7 +128,7 @@ def test_starttls_with_an_argument_behind_ehlo_leaves_the_leg_in_clear() -> None
 
 
 def test_starttls_in_a_transaction_leaves_the_transaction_alone() -> None:
-    book = with_sender(ALWAYS)
+    book = with_sender(OFF_LOAD)
     (
         book
         >> client("STARTTLS")
@@ -160,7 +152,7 @@ def test_starttls_that_was_not_offered(setting: Setting) -> None:
 
 
 def test_starttls_is_not_on_offer_behind_helo() -> None:
-    book = greeted(ALWAYS)
+    book = greeted(OFF_LOAD)
     book >> client("HELO client.test")
     book.skip() >> upstream("250 mx.test")
     (book << to_client("250 mx.test") >> client("STARTTLS") << to_client("502 5.5.1 STARTTLS not offered")).done()
@@ -180,8 +172,8 @@ def test_an_honest_offer_that_upstream_no_longer_lets_us_keep() -> None:
 
 
 def test_upstream_that_is_lost_during_the_handshake_is_told_behind_it() -> None:
-    book = hello_seen()
-    book.skip() >> upstream("421 4.3.2 going down")
+    book = securing()
+    book >> upstream("421 4.3.2 going down")
     book << Close(Leg.UPSTREAM, How.ABORT)
     (
         book
@@ -193,8 +185,8 @@ def test_upstream_that_is_lost_during_the_handshake_is_told_behind_it() -> None:
 
 
 def test_ehlo_that_is_pipelined_inside_tls_waits_for_the_end_of_the_handshake() -> None:
-    book = hello_seen()
-    book.skip() >> Upgraded(Leg.CLIENT, tls_facts())
+    book = securing()
+    book >> Upgraded(Leg.CLIENT, tls_facts())
     (
         book
         >> Received(Leg.CLIENT, b"EHLO a.test\r\nNOOP\r\n")
@@ -202,4 +194,32 @@ def test_ehlo_that_is_pipelined_inside_tls_waits_for_the_end_of_the_handshake() 
         >> upstream("250 mx.test")
         << to_client("250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000")
         << to_upstream("NOOP")
+    ).done()
+
+
+@pytest.mark.parametrize(
+    ("server_name", "chain", "signer"),
+    [
+        ("mx.test", Chain.VALID, Signer.PROXY_AUTHORITY),
+        ("other.test", Chain.VALID, Signer.UNTRUSTED_AUTHORITY),
+        (None, Chain.VALID, Signer.PROXY_AUTHORITY),
+        ("mx.test", Chain.INVALID, Signer.UNTRUSTED_AUTHORITY),
+    ],
+)
+def test_outbound_the_leaf_follows_upstreams_certificate(server_name: str | None, chain: Chain, signer: Signer) -> None:
+    book = handshaking()
+    book >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test", chain=chain))
+    book.skip() >> upstream("250 mx.test")
+    book.skip() >> client("STARTTLS")
+    book.skip() >> ClientHelloSeen(client_hello(server_name))
+    leaf = Leaf(signer, LeafKey.ECDSA, certificate("mx.test"), server_name or "mx.test")
+    (book << StartTls(AcceptTls(TlsProfile("profile"), leaf, server_name))).done()
+
+
+def test_inbound_the_proxy_server_certificate_is_shown() -> None:
+    book = identified(Setting(direction=Direction.INBOUND, offer=Offer.ALWAYS))
+    book >> client("STARTTLS")
+    book.skip() >> ClientHelloSeen(client_hello("mx.inside.test"))
+    (
+        book << StartTls(AcceptTls(TlsProfile("profile"), ProxyServerCertificate("mx.inside.test"), "mx.inside.test"))
     ).done()
