@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -15,6 +16,7 @@ from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway, bindings
 from smtpproxy.net.records import RecordWriter
+from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
 from smtpproxy.transport.trust import load_trust
@@ -66,10 +68,13 @@ def _add(parent: MultiService, child: Service) -> None:
 
 def _gateway(configuration: Configuration, writer: RecordWriter, reactor: Any) -> Gateway:  # noqa: ANN401
     certificates = configuration.certificates
+    mint = Mint(certificates.proxy_authority, certificates.untrusted_authority)
+    # One leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor for it later.
+    mint.leaf(Leaf(Signer.UNTRUSTED_AUTHORITY, LeafKey.ECDSA, None, configuration.gateway.name), datetime.now(UTC))
     equipment = Equipment(
         reactor=reactor,
         proxy_server=ServerCredentials(certificates.proxy_server),
-        mint=Mint(certificates.proxy_authority, certificates.untrusted_authority),
+        mint=mint,
         contexts=Contexts(SERVER_CONTEXTS),
         trust=load_trust(certificates.trusted),
         write=writer.write,

@@ -16,11 +16,11 @@ from smtpproxy.audit import Origin
 from smtpproxy.net.admission import Admission
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import Policy, PortKind
 from smtpproxy.policy.selection import plain_address, select_policy
 from smtpproxy.session.session import Session
 from smtpproxy.session.terms import Circumstances, Terms
-from smtpproxy.smtp import catalogue
 from smtpproxy.transport.stream import Stream
 from smtpproxy.transport.tcp import listen
 
@@ -76,6 +76,7 @@ class Gateway(Service):
             (policy.name, kind): Terms.of(policy, kind, gateway_name) for policy in policies for kind in PortKind
         }
         self._admission = Admission()
+        self._refusals = Refusals()
         self._drivers: set[Driver] = set()
         self._ports: list[Any] = []
         self._drained: Deferred[None] | None = None
@@ -130,7 +131,7 @@ class Gateway(Service):
             self._begin(policy, kind, stream, source)
         else:
             _log.warn("{token}: {source}, policy {policy}", token=token, source=source, policy=policy.name)
-            _turn_away(kind, stream)
+            self._refusals.turn_away(kind, stream)
 
     def _begin(self, policy: Policy, kind: PortKind, stream: Stream, source: str) -> None:
         terms = self._terms[policy.name, kind]
@@ -146,15 +147,6 @@ class Gateway(Service):
         if self._drained is not None and not self._drivers:
             drained, self._drained = self._drained, None
             drained.callback(None)
-
-
-def _turn_away(kind: PortKind, stream: Stream) -> None:
-    """On a plaintext port the client is told; a handshake for one reply is what a flood would like us to make."""
-    if kind is PortKind.SMTP:
-        stream.send(catalogue.TOO_MANY_SESSIONS.to_wire())
-        stream.close()
-    else:
-        stream.abort()
 
 
 def _origin(session: str, terms: Terms, stream: Stream) -> Origin:

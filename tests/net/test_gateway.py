@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,14 +20,13 @@ from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.embedded import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Binding, Gateway, bindings
+from smtpproxy.net.refusals import REFUSALS
 from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport, UpstreamHost
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.trust import load_trust
 from tests.session.playbook import Setting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import trustme
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -115,6 +115,35 @@ class GatewayTests(TestCase):
         assert first.startswith(b"220 ")
         assert second == b"421 4.7.0 Too many connections, try again later\r\n"
         assert third.startswith(b"220 ")
+
+    async def test_a_flood_of_one_source_holds_no_more_descriptors_than_there_are_refusals(self) -> None:
+        port = self.start(General(max_sessions_per_source=1))
+        before = _descriptors()
+        held, answers = await deferToThread(_flood, port, 3 * REFUSALS)
+        open_here = _descriptors() - before - len(held)
+        for each in held:
+            each.close()
+        assert open_here <= REFUSALS + 10
+        assert answers.count(b"421") <= REFUSALS
+        assert answers.count(b"") >= REFUSALS
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _flood(port: int, count: int) -> tuple[list[socket.socket], list[bytes]]:
+    """Dial ``count`` times and keep every connection open; return the first octets that each one got."""
+    held = [socket.create_connection(("127.0.0.1", port), 10)]
+    assert held[0].recv(3) == b"220"
+    answers = []
+    for _ in range(count):
+        try:
+            held.append(socket.create_connection(("127.0.0.1", port), 10))
+            answers.append(held[-1].recv(3))
+        except ConnectionResetError:
+            answers.append(b"")
+    return held, answers
 
 
 def _break_one_beside_another(port: int) -> list[object]:
