@@ -104,6 +104,11 @@ class Stream:
         """Whether octets go inside TLS."""
         return self._state is _State.SECURED
 
+    @property
+    def gone(self) -> bool:
+        """Whether the descriptor is given back."""
+        return self._tcp.fileno() == -1
+
     def begin(self) -> None:
         """Start to read; a stream that nobody has taken is aborted."""
         if self._state is not _State.CLEAR:
