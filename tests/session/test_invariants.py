@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
-from smtpproxy.errors import ProtocolError
 from smtpproxy.policy.model import (
     BareNewline,
     CertificateValidation,
@@ -36,6 +33,7 @@ from smtpproxy.session.actions import (
 )
 from smtpproxy.session.events import (
     ClientConnected,
+    ClientFinished,
     ClientHelloSeen,
     Closed,
     Drain,
@@ -52,11 +50,9 @@ from smtpproxy.session.events import (
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
 from smtpproxy.session.timers import Timer
-from smtpproxy.smtp.command_parser import parse_command
-from smtpproxy.smtp.commands import Unknown, Unsupported
-from smtpproxy.smtp.replies import Reply, ReplyReader
 from smtpproxy.tls.facts import Chain, TlsFailure, TlsReason
 from tests.session.playbook import Setting, client_hello, tls_facts
+from tests.session.strict_upstream import StrictUpstream
 
 COMMANDS = [
     b"EHLO client.test\r\n",
@@ -132,58 +128,6 @@ SETTINGS = st.builds(
 )
 
 
-class StrictUpstream:
-    """One connection to upstream, read as the strictest server would; it fails the test on anything else.
-
-    Attributes:
-        waiting: the command that was not answered.
-        verdict: the reply to the end of data, as the client must hear it.
-    """
-
-    def __init__(self) -> None:
-        self.waiting = b""
-        self.in_content = self.ended = False
-        self.content = b""
-        self.verdict: Reply | None = None
-        self._replies = ReplyReader()
-
-    def take(self, octets: bytes) -> None:
-        """One `Send`: either one command in its canonical form, or content."""
-        assert not self.ended, "octets behind the dot"
-        if self.in_content:
-            self._take_content(octets)
-        else:
-            assert not self.waiting, "a command before the reply to the last"
-            command = parse_command(octets.removesuffix(b"\r\n"))
-            assert not isinstance(command, Unknown | Unsupported)
-            assert command.to_wire() == octets
-            self.waiting = octets
-
-    def say(self, octets: bytes) -> None:
-        """Upstream speaks; what it says means something only where a reply is due."""
-        self._replies.feed(octets)
-        with contextlib.suppress(ProtocolError):
-            while (reply := self._replies.next_reply()) is not None:
-                self._replied(reply)
-
-    def _take_content(self, octets: bytes) -> None:
-        self.content += octets
-        end = (b"\r\n" + self.content).find(b"\r\n.\r\n")
-        assert end in (-1, len(self.content) - 3), "octets behind the end of data"
-        without_crlf = self.content.replace(b"\r\n", b"")
-        assert b"\r" not in without_crlf
-        assert b"\n" not in without_crlf
-        if end >= 0:
-            self.in_content, self.ended = False, True
-
-    def _replied(self, reply: Reply) -> None:
-        if self.ended:
-            self.ended, self.verdict = False, reply
-        elif self.waiting == b"DATA\r\n" and reply.code == 354:
-            self.in_content, self.content, self.verdict = True, b"", None
-        self.waiting = b""
-
-
 PAUSE, RESUME = PauseReading(Leg.CLIENT), ResumeReading(Leg.CLIENT)
 
 
@@ -205,7 +149,7 @@ class AnySession(RuleBasedStateMachine):
         self.session = setting.session()
         self.actions: list[Action] = []
         self.dialling = self.connected = self.collecting = self.client_gone = self.over = False
-        self.refused_certificate = False
+        self.refused_certificate = self.client_finished = False
         self.shaking: dict[Leg, bool] = dict.fromkeys(Leg, False)
         self.secured: dict[Leg, bool] = dict.fromkeys(Leg, False)
         self.blocked: set[Leg] = set()
@@ -333,7 +277,7 @@ class AnySession(RuleBasedStateMachine):
 
     def client_can_speak(self) -> bool:
         waits_for_tls = self.setting.kind is PortKind.SMTPS and not self.secured[Leg.CLIENT]
-        return not (self.over or self.collecting or self.shaking[Leg.CLIENT] or waits_for_tls)
+        return not (self.over or self.client_finished or self.collecting or self.shaking[Leg.CLIENT] or waits_for_tls)
 
     def client_is_in_content(self) -> bool:
         return self.client_can_speak() and self.upstream.in_content and not self.client_ended_content
@@ -444,8 +388,8 @@ class AnySession(RuleBasedStateMachine):
     # What befalls both
 
     @precondition(lambda self: not self.over)
-    @rule(what=st.sampled_from([*Timer, Drain(), *Leg]), luck=LUCK)
-    def something_ends(self, what: Timer | Drain | Leg, luck: int) -> None:
+    @rule(what=st.sampled_from([*Timer, Drain(), ClientFinished("clean"), *Leg]), luck=LUCK)
+    def something_ends(self, what: Timer | Drain | ClientFinished | Leg, luck: int) -> None:
         if luck != BAD_LUCK:
             return
         match what:
@@ -453,6 +397,8 @@ class AnySession(RuleBasedStateMachine):
                 self.time_passes(what)
             case Drain():
                 self.happen(what)
+            case ClientFinished():
+                self.sends_no_more(what)
             case Leg():
                 self.goes(what)
 
@@ -460,6 +406,11 @@ class AnySession(RuleBasedStateMachine):
         if timer in self.armed:
             self.armed.discard(timer)
             self.happen(TimedOut(timer))
+
+    def sends_no_more(self, event: ClientFinished) -> None:
+        if self.client_can_speak():  # else its handshake fails
+            self.client_finished = True
+            self.happen(event)
 
     def goes(self, leg: Leg) -> None:
         if leg is Leg.UPSTREAM and not self.connected:
@@ -484,8 +435,11 @@ class AnySession(RuleBasedStateMachine):
     # What must hold
 
     @invariant()
-    def nothing_is_held_without_bound(self) -> None:
-        assert self.session._client.reader.buffered <= len(self.stream)
+    def no_line_is_left_unheard(self) -> None:
+        session = self.session
+        if session._client.in_dialogue and session._exchange.awaiting is None and Leg.CLIENT not in self.blocked:
+            assert b"\n" not in session._client.reader._buffer
+            assert self.over or not self.client_finished
 
     @invariant()
     def reading_goes_on_where_nothing_stands_against_it(self) -> None:
