@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Final, NoReturn
@@ -50,6 +51,7 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
             print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
             raise SystemExit(0)
         service = make_service(configuration)
+        gc.freeze()  # what was loaded stays: a full collection need not look at it again
     except ConfigurationErrors as errors:
         _leave(errors, errors.status)
     except (SmtpProxyError, OSError) as error:

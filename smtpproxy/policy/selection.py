@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from smtpproxy.policy.model import Network, Policy, PortKind
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
+KEPT_ADDRESSES: Final = 4096
+"""Parsed addresses of late; a gateway has few of its own, and clients come again."""
 
+
+@lru_cache(KEPT_ADDRESSES)
 def plain_address(text: str) -> Address:
     """Parse the address of a socket; an IPv4 peer of an IPv6 socket is an IPv4 peer, a zone is left out."""
     address = ip_address(text.partition("%")[0])
