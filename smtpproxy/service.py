@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet import reactor as default_reactor
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from smtpproxy.authority.mint import Mint
@@ -38,6 +39,21 @@ class _Records(Service):
         self._writer.close()
 
 
+class _OneAfterAnother(MultiService):
+    """Stops in the reverse order of its start, each service when the one before has stopped.
+
+    Sessions that are being drained still need their upstream and the record file.
+    """
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
 def make_service(configuration: Configuration, reactor: Any = default_reactor) -> IService:  # noqa: ANN401
     """Make the gateway that a configuration describes, not yet started.
 
@@ -54,11 +70,11 @@ def make_service(configuration: Configuration, reactor: Any = default_reactor) -
     for notice in configuration.notices:
         _log.warn("{notice}", notice=notice)
     writer = RecordWriter(configuration.records)
-    services = MultiService()
+    services = _OneAfterAnother()  # type: ignore[no-untyped-call]
+    _add(services, _Records(writer))
     if configuration.embedded is not None:
         _add(services, _embedded(configuration.embedded))
     _add(services, _gateway(configuration, writer, reactor))
-    _add(services, _Records(writer))
     return services
 
 

@@ -86,6 +86,25 @@ def test_a_stopped_gateway_says_so_and_ends(lab: Lab) -> None:
     gateway.close()
 
 
+def test_a_message_under_way_ends_before_the_gateway_does_and_is_on_record(lab: Lab) -> None:
+    recorder = lab.recorder()
+    gateway = lab.doomed_gateway(recorder)
+    client = connect(gateway, "clear", lab.trusting_proxy)
+    _begin_content(client)
+    client.send(b"half a message\r\n")
+    wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
+    gateway.terminate()
+    client.send(b"the other half\r\n.\r\n")
+    assert client.getreply()[0] == 250
+    assert client.getreply()[0] == 421
+    client.close()
+    wait_until(lambda: len(gateway.records) == 2, "transaction and session are on record")
+    transaction, session = gateway.records
+    gateway.close()
+    assert str(transaction["reply"]).startswith("250 ")
+    assert session["ended"] == "shutting-down"
+
+
 def test_a_killed_gateway_leaves_the_message_with_the_sender(lab: Lab) -> None:
     recorder = lab.recorder()
     gateway = lab.doomed_gateway(recorder)
