@@ -135,6 +135,11 @@ class TcpConnection:
         if self._phase is _Phase.OPEN:
             self._wants_octets = False
 
+    def end_reading(self) -> None:
+        """Take nothing more, ever: what the peer had to say is said, whatever TCP still brings."""
+        self._peer_finished = True
+        self._wants_octets = False
+
     def finish(self, ending: Ending) -> None:
         """Send what is unsent, shut down our half, read and throw away the peer's, then close; all of it bounded.
 
@@ -236,8 +241,7 @@ class TcpConnection:
         self._reactor.removeReader(self)
 
     def _read_end(self) -> None:
-        self._peer_finished = True
-        self._wants_octets = False
+        self.end_reading()
         if self._broken:
             self._lose()
         elif self._phase is _Phase.OPEN:

@@ -243,9 +243,8 @@ class Stream:
         return self.owner
 
     def _report_end(self, ending: Ending) -> None:
-        if self._reported_to.stream_finished(ending):
-            self._tcp.pause_reading()
-        elif self._state is not _State.CLOSED:
+        self._tcp.end_reading()  # or a resume would find the end again
+        if not self._reported_to.stream_finished(ending) and self._state is not _State.CLOSED:
             self._finish(ending)
 
     def _finish(self, ending: Ending) -> None:

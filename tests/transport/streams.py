@@ -105,6 +105,8 @@ class Recorder:
     connection: SSL.Connection | None = None
     failures: list[TlsFailure | SSL.Error] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
+    finished: list[Ending] = field(default_factory=list)
+    answers_the_end: bool = False
     order: list[str] = field(default_factory=list)
     on_received: Callable[[bytes], object] | None = None
     on_hello: Callable[[bytes], object] | None = None
@@ -139,8 +141,11 @@ class Recorder:
             self.on_failed()
         self._note("failed" if connection is None else "handshake failed")
 
-    def stream_finished(self, _ending: Ending) -> bool:
-        return False
+    def stream_finished(self, ending: Ending) -> bool:
+        if self.answers_the_end:
+            self.finished.append(ending)
+            self._note("finished")
+        return self.answers_the_end
 
     def stream_blocked(self) -> None:
         if self.on_blocked:

@@ -96,7 +96,7 @@ def test_what_went_out_with_a_large_message_is_not_held_on_to() -> None:
     content = bytes(1 << 20)
     for sender, receiver in pairs:
         assert len(receiver.decrypt(sender.encrypt(content))) == len(content)
-    assert (_resident_kib() - before) / len(pairs) < 450  # four buffers a pair; unsliced, they are 1,400 KiB each
+    assert (_resident_kib() - before) / len(pairs) < 450  # about 190; unsliced 2,160
 
 
 def _resident_kib() -> int:

@@ -305,6 +305,57 @@ class FlushTests(StreamCase):
         assert await owner.closed() is Ending.CLEAN
 
 
+class HalfCloseTests(StreamCase):
+    """A peer that has said all, to an owner that has not."""
+
+    async def check_late_answer(self, owner: Recorder, stream: Stream, peer: socket.socket, expected: Ending) -> None:
+        await owner.saw("finished")
+        stream.pause()
+        stream.resume()  # the other leg's back-pressure knows nothing of ends
+        for _ in range(3):
+            await self.run_peer(lambda: None)
+        assert owner.finished == [expected]
+        stream.send(b"250 ok\r\n")
+        stream.close()
+        assert await self.run_peer(read_to_end, peer) == b"250 ok\r\n"
+        assert await owner.closed() is Ending.CLEAN
+        assert owner.order == [*owner.order[:-2], "finished", "closed"]
+
+    async def test_a_late_answer_in_clear(self) -> None:
+        owner = Recorder(answers_the_end=True)
+        stream, peer = await self.pair(owner)
+        peer.sendall(b"QUIT\r\n")
+        peer.shutdown(socket.SHUT_WR)
+        await self.check_late_answer(owner, stream, peer, Ending.CLEAN)
+
+    async def test_a_late_answer_inside_tls(self) -> None:
+        owner = Recorder(answers_the_end=True)
+        stream, tls = await self.secured_pair(owner)
+        tls.sendall(b"QUIT\r\n")
+        socket.socket.shutdown(tls, socket.SHUT_WR)  # of TCP: an SSLSocket can read no more after its own
+        await self.check_late_answer(owner, stream, tls, Ending.TRUNCATED)
+
+    async def test_the_end_of_tls_is_told_once_though_the_end_of_tcp_follows(self) -> None:
+        owner = Recorder(answers_the_end=True)
+        stream, tls = await self.secured_pair(owner)
+        ended = self.run_peer(tls.unwrap)
+        await owner.saw("finished")
+        stream.pause()
+        stream.resume()
+        stream.close()
+        (await ended).close()
+        assert await owner.closed() is Ending.CLEAN
+        assert owner.finished == [Ending.CLEAN]
+
+    async def test_an_owner_that_never_closes_can_still_abort(self) -> None:
+        owner = Recorder(answers_the_end=True)
+        stream, peer = await self.pair(owner)
+        peer.shutdown(socket.SHUT_WR)
+        await owner.saw("finished")
+        stream.abort()
+        assert await owner.closed() is Ending.ABORTED
+
+
 class BoundTests(StreamCase):
     async def held(self) -> tuple[HeldTime, Recorder, Stream, socket.socket]:
         time, owner = HeldTime(), Recorder()
