@@ -9,7 +9,7 @@ import contextlib
 import socket
 import struct
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -20,11 +20,15 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from smtpproxy.transport.reports import Ending
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
+
+    from smtpproxy.transport.reports import TcpUser
 
 READ_OCTETS = 256 * 1024  # a wake-up's read; larger ones gain nothing that could be measured
 BLOCKED_OCTETS = 256 * 1024  # unsent: whoever feeds this connection should stop
@@ -39,37 +43,6 @@ _buffer = memoryview(bytearray(READ_OCTETS))  # one for all: what is read is cop
 
 class Reactor(IReactorFDSet, IReactorTime, IReactorPluggableNameResolver):
     """What this room asks of Twisted's reactor."""
-
-
-class Ending(Enum):
-    """How a connection came to its end."""
-
-    CLEAN = "clean"  # the peer ended it in good order, or our own close is finished
-    TRUNCATED = "truncated"  # the peer's TCP ended, its TLS did not: what came last may be cut
-    RESET = "reset"  # reset by the peer, or lost on the way
-    TLS_FAILED = "tls-failed"  # the stream's `failure` says why
-    ABORTED = "aborted"  # we aborted it
-    TIMED_OUT = "timed-out"  # the peer did not take what we wrote before our close
-    CRASHED = "crashed"  # an exception in the owner
-
-
-class TcpUser(Protocol):
-    """What a connection reports; never from inside a call of the user's own."""
-
-    def octets_received(self, octets: memoryview) -> None:
-        """Take what was read; the view is valid only during the call."""
-
-    def peer_finished(self) -> None:
-        """The peer sends no more."""
-
-    def sending_blocked(self) -> None:
-        """More than `BLOCKED_OCTETS` are unsent."""
-
-    def sending_unblocked(self) -> None:
-        """Fewer than `UNBLOCKED_OCTETS` are unsent, after `sending_blocked`."""
-
-    def connection_closed(self, ending: Ending) -> None:
-        """The descriptor is gone; once, and the last call."""
 
 
 class _Phase(Enum):

@@ -6,15 +6,16 @@ Source: RFC 3207 s4.2 (nothing survives the upgrade); RFC 8446 s6 (alerts).
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.tls.collector import HelloCollector
 from smtpproxy.tls.facts import TlsFailure, TlsReason
-from smtpproxy.transport.connection import READ_OCTETS, Ending, Reactor, TcpConnection
+from smtpproxy.transport.connection import READ_OCTETS, Reactor, TcpConnection
 from smtpproxy.transport.engine import Role, TlsEngine
+from smtpproxy.transport.reports import Ending, StreamOwner
 
 if TYPE_CHECKING:
     import socket
@@ -24,37 +25,6 @@ __all__ = ["Ending", "Role", "Stream", "StreamOwner"]
 
 # Before the handshake is done a peer is a stranger: what it can make us hold is small.
 HANDSHAKE_READ_OCTETS = 16 * 1024
-
-
-class StreamOwner(Protocol):
-    """What a stream reports; always from the reactor, never from inside a call of the owner's to any stream."""
-
-    def stream_received(self, data: bytes) -> None:
-        """Plaintext came, up to 256 KiB; all that was read in clear comes before an upgrade."""
-
-    def stream_hello(self, hello: bytes) -> None:
-        """The ClientHello is whole: the handshake message with its type and length, without record headers."""
-
-    def stream_upgraded(self, connection: SSL.Connection) -> None:
-        """The handshake is done."""
-
-    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
-        """No TLS came about; the stream has sent its alert and closes itself, ``stream_closed`` follows."""
-
-    def stream_finished(self, ending: Ending) -> bool:
-        """The peer sends no more: return whether there is still something to tell it, and a ``close`` to come.
-
-        If not, the stream closes itself.
-        """
-
-    def stream_blocked(self) -> None:
-        """The peer takes less than what is sent; more is kept all the same, so stop."""
-
-    def stream_unblocked(self) -> None:
-        """The peer takes it again."""
-
-    def stream_closed(self, ending: Ending) -> None:
-        """The connection is gone; exactly once, and the last call."""
 
 
 class _State(Enum):
