@@ -277,7 +277,7 @@ def test_who_speaks_before_the_greeting_is_closed_upon(octets: bytes, dialled: b
     for action in attacked(EARLY_TALK):
         book << action
     book.done()
-    assert session_of(book).ended == "early-talk"
+    assert (session_of(book).ended, session_of(book).faults) == ("early-talk", (("early-talk", 1),))
 
 
 def test_bdat_closes_so_that_its_octets_are_never_commands() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtpproxy.audit import TlsRecord
+from smtpproxy.audit import Incident, TlsRecord
 from smtpproxy.policy.certificates import CertificateChoice, Leaf, LeafKey, ProxyServerCertificate, Signer
 from smtpproxy.policy.model import CertificateValidation, Direction, PortKind, TlsProfile
 from smtpproxy.session.actions import (
@@ -128,6 +128,11 @@ WITHOUT_UPSTREAM: dict[str, tuple[list[Event], str, str]] = {
         TLS_REFUSED,
         "upstream-tls-no-common-cipher",
     ),
+    "no tls": (
+        [UpstreamConnected(), TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.NOT_TLS))],
+        TLS_REFUSED,
+        "upstream-tls-not-tls",
+    ),
     "a slow handshake": ([UpstreamConnected(), TimedOut(Timer.UPSTREAM)], TLS_REFUSED, "upstream-tls-timed-out"),
     "hung up in the handshake": (
         [UpstreamConnected(), Closed(Leg.UPSTREAM, "reset")],
@@ -176,6 +181,7 @@ def test_without_upstream_the_client_gets_its_handshake_and_the_reason(case: str
     assert all(isinstance(action, Close) and action.leg is Leg.UPSTREAM for action in actions[:-1])
     (book >> Upgraded(Leg.CLIENT, tls_facts()) << to_client(told) << Close(Leg.CLIENT, How.FLUSH) << End()).done()
     assert session_of(book).ended == ended
+    assert any(isinstance(record, Incident) for record in book.records) is (case == "no smtp")
 
 
 VALID, INVALID, UNCHECKED = Chain.VALID, Chain.INVALID, Chain.UNCHECKED
