@@ -8,10 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
 from smtpproxy.policy.model import (
-    BareNewline,
     CertificateValidation,
-    General,
-    Offer,
     PortKind,
     RecipientEncryption,
     SenderEncryption,
@@ -51,82 +48,9 @@ from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
 from smtpproxy.session.timers import Timer
 from smtpproxy.tls.facts import Chain, TlsFailure, TlsReason
+from tests.session.anything import BAD_LUCK, COMMANDS, CONTENT, HOSTILE, LUCK, OCTETS, REPLIES, SETTINGS
 from tests.session.playbook import Setting, client_hello, tls_facts
 from tests.session.strict_upstream import StrictUpstream
-
-COMMANDS = [
-    b"EHLO client.test\r\n",
-    b"HELO client.test\r\n",
-    b"MAIL FROM:<a@client.test>\r\n",
-    b"MAIL FROM:<a@client.test> SIZE=999\r\n",
-    b"RCPT TO:<b@mx.test>\r\n",
-    b"DATA\r\n",
-    b"RSET\r\n",
-    b"NOOP\r\n",
-    b"VRFY b\r\n",
-    b"STARTTLS\r\n",
-    b"nonsense\r\n",
-    b"DATA\r\ncontent\r\n.\r\n",
-    b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@mx.test>\r\nDATA\r\n",
-    b"NO",
-    b"OP\r\n",
-]
-HOSTILE = [
-    b"QUIT\r\n",
-    b"BDAT 5\r\n",
-    b"NOOP\n",
-    b"GET / HTTP/1.1\r\n",
-    b"\r\n",
-    b"NO\0OP\r\n",
-    b".\r\n",
-    b"DATA\r\n\n.\n",
-]
-CONTENT = [
-    b"line\r\n",
-    b".\r\n",
-    b"\r\n.\r\n",
-    b"..\r\n",
-    b"a\nb\r\n",
-    b"\n.\n",
-    b"\r",
-    b"\n",
-    b".",
-    b"x" * 300,
-    b"\0\xff",
-]
-REPLIES = [
-    b"220 mx.test\r\n",
-    b"250 Ok\r\n",
-    b"250-mx.test\r\n250 STARTTLS\r\n",
-    b"250-mx.test\r\n250-SIZE 1000\r\n250 8BITMIME\r\n",
-    b"354 go on\r\n",
-    b"421 closing\r\n",
-    b"450 later\r\n",
-    b"550 never\r\n",
-    b"250 one\r\n250 two\r\n",
-    b"250-",
-    b"2",
-    b"nonsense\r\n",
-    b"250 Ok\n",
-    b"\r\n",
-]
-LUCK, BAD_LUCK = st.integers(0, 11), 11
-OCTETS = st.binary(min_size=1, max_size=20)
-SETTINGS = st.builds(
-    Setting,
-    kind=st.sampled_from([PortKind.SMTP, PortKind.SMTP, PortKind.SMTPS]),
-    sender=st.sampled_from(SenderEncryption),
-    recipient=st.sampled_from(RecipientEncryption),
-    offer=st.sampled_from(Offer),
-    validation=st.sampled_from(CertificateValidation),
-    general=st.builds(
-        General,
-        bare_newline=st.sampled_from(BareNewline),
-        max_message_size=st.sampled_from([20, 1000]),
-        max_recipients=st.integers(1, 3),
-    ),
-)
-
 
 PAUSE, RESUME = PauseReading(Leg.CLIENT), ResumeReading(Leg.CLIENT)
 
