@@ -74,6 +74,7 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
     },
     "hello": {
         "250 mx.test": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
+        "250-mx.test|250 STARTTLS": [to_upstream("STARTTLS")],
         "354 what": over(BROKE),
         "450 busy": [to_client("450 busy")],
         "550 what": [to_upstream("HELO client.test")],
@@ -83,6 +84,7 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
     },
     "hello anew": {
         "250 mx.test": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
+        "250-mx.test|250 STARTTLS": [to_upstream("STARTTLS")],
         "354 what": over(BROKE),
         "450 busy": [to_client("450 busy")],
         "550 what": [to_upstream("HELO other.test")],
