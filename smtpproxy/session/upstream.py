@@ -6,7 +6,7 @@ Source: RFC 5321 s3.1, s3.2, s4.1.1.1 (HELO where EHLO is refused); RFC 3207 s4 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.policy.encryption import Plan, Reached
@@ -17,6 +17,7 @@ from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.timers import Timer
+from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
 from smtpproxy.smtp import catalogue, commands, limits
 from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
 from smtpproxy.smtp.commands import Ehlo, Helo, Verb
@@ -35,38 +36,6 @@ _PATIENCE_S: Final = {
     Verb.DATA: limits.DATA_INITIATION_TIMEOUT_S,
     Verb.QUIT: timers.QUIT_S,
 }
-
-
-class Reporter(Protocol):
-    """Who takes reports."""
-
-    def tls(self, leg: Leg, outcome: TlsFacts | TlsFailure) -> None:
-        """Report what a handshake came to."""
-
-    def incident(self, leg: Leg, token: str) -> None:
-        """Report a break of the protocol that ends the session."""
-
-
-class UpstreamOwner(Protocol):
-    """Who is told what the upstream leg came to."""
-
-    def upstream_greeted(self, reply: Reply) -> None:
-        """Upstream's first greeting."""
-
-    def upstream_identified(self) -> None:
-        """EHLO was accepted and STARTTLS, if it was due, is settled one way or the other."""
-
-    def upstream_hello_refused(self, reply: Reply) -> None:
-        """EHLO and HELO were refused."""
-
-    def upstream_replied(self, reply: Reply) -> None:
-        """The reply to the command under way, or to the end of data."""
-
-    def upstream_spoke_early(self, reply: Reply) -> None:
-        """A reply while content was still on its way; the leg is closed."""
-
-    def upstream_ended(self, farewell: Reply, token: str) -> None:
-        """The leg is closed and the session cannot go on; ``farewell`` is for the client."""
 
 
 class UpstreamLeg:
