@@ -36,6 +36,7 @@ from smtpproxy.session.events import (
     ClientConnected,
     Drain,
     Event,
+    Expire,
     TimedOut,
     TlsFailed,
     UpstreamConnected,
@@ -96,6 +97,10 @@ class Driver:
     def drain(self) -> None:
         """Ask the session to end soon."""
         self.post(Drain())
+
+    def expire(self) -> None:
+        """Have the session end now."""
+        self.post(Expire())
 
     def post(self, event: Event) -> None:
         """Hand an event to the session and do what it says; in order, however deep this is called."""

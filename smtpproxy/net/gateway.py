@@ -24,7 +24,7 @@ from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.transport.stream import Stream
 from smtpproxy.transport.tcp import listen
 
-DRAIN_S = 10
+DRAIN_S = 10.0
 """How long a stopping gateway waits for messages that are under way."""
 
 _log = Logger(namespace="smtpproxy")
@@ -61,13 +61,19 @@ class Gateway(Service):
         policies: in their order.
         binds: what to listen on.
         gateway_name: ours, for the terms of a session.
+        drain_s: how long a stopping gateway waits for messages that are under way.
 
     Attributes:
         addresses: after the start, where each binding really listens.
     """
 
     def __init__(
-        self, equipment: Equipment, policies: Sequence[Policy], binds: Sequence[Binding], gateway_name: str
+        self,
+        equipment: Equipment,
+        policies: Sequence[Policy],
+        binds: Sequence[Binding],
+        gateway_name: str,
+        drain_s: float = DRAIN_S,
     ) -> None:
         self._equipment = equipment
         self._policies = tuple(policies)
@@ -80,6 +86,7 @@ class Gateway(Service):
         self._drivers: set[Driver] = set()
         self._ports: list[Any] = []
         self._drained: Deferred[None] | None = None
+        self._drain_s = drain_s
         self.addresses: dict[Binding, tuple[str, int]] = {}
 
     # The service
@@ -111,8 +118,14 @@ class Gateway(Service):
         if not self._drivers:
             return None
         self._drained = Deferred()
-        self._drained.addTimeout(DRAIN_S, self._equipment.reactor, lambda *_: None)
+        deadline = self._equipment.reactor.callLater(self._drain_s, self._expire)
+        self._drained.addCallback(lambda _: deadline.active() and deadline.cancel())
         return self._drained
+
+    def _expire(self) -> None:
+        """Every session that is left ends now, and is on record."""
+        for driver in list(self._drivers):
+            driver.expire()
 
     # A connection
 

@@ -70,6 +70,9 @@ class Dialogue:
         """Hear the client's lines while nothing is under way; what has to wait is bounded in every state."""
         client, exchange = self._exchange.client, self._exchange
         while exchange.awaiting is None and client.in_dialogue and not client.is_blocked:
+            if self._is_foreign(client.reader.first_octet):  # another protocol may never send the end of a line
+                self._exchange.attack(catalogue.OTHER_PROTOCOL, "other-protocol")
+                break
             line = client.reader.next_line()
             if line is None:
                 break
@@ -78,6 +81,10 @@ class Dialogue:
             client.hold(Hold.QUEUE)
         else:
             client.release(Hold.QUEUE)
+
+    @staticmethod
+    def _is_foreign(first_octet: bytes) -> bool:
+        return bool(first_octet) and not first_octet.isalpha()
 
     def _hear(self, line: Line) -> None:
         if line.fault is not None:

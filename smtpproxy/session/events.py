@@ -86,6 +86,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """The gateway waits no longer: end now, whatever is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientFinished:
     """The client sends no more, and may still read; ``how`` is a token. The session closes that leg."""
 
@@ -112,6 +117,7 @@ Event: TypeAlias = (
     | WriteUnblocked
     | TimedOut
     | Drain
+    | Expire
     | ClientFinished
     | Closed
 )

@@ -22,6 +22,7 @@ from smtpproxy.session.events import (
     Closed,
     Drain,
     Event,
+    Expire,
     Received,
     TimedOut,
     TlsFailed,
@@ -55,13 +56,12 @@ class Session:
     """
 
     __slots__ = (
-        "_circumstances", "_client", "_dialogue", "_ending", "_exchange", "_general", "_greeting", "_hello",
+        "_client", "_dialogue", "_ending", "_exchange", "_general", "_greeting", "_hello",
         "_journal", "_outbox", "_terms", "_upstream",
     )  # fmt: skip
 
     def __init__(self, terms: Terms, circumstances: Circumstances) -> None:
         self._terms = terms
-        self._circumstances = circumstances
         self._general = terms.policy.action.general
         self._outbox = Outbox()
         self._client = ClientLeg(self._outbox)
@@ -123,6 +123,8 @@ class Session:
                 self._timed_out(timer)
             case Drain():
                 self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
+            case Expire():
+                self.finish(catalogue.SHUTTING_DOWN, "drain-deadline")
             case ClientFinished(how):
                 self._client.finished = how
             case Closed(leg, how):

@@ -57,6 +57,11 @@ class LineReader:
         """Octets held."""
         return len(self._buffer)
 
+    @property
+    def first_octet(self) -> bytes:
+        """The octet that the next line begins with; empty if none has come, or if it is gone already."""
+        return b"" if self._discarded else bytes(self._buffer[:1])
+
     def feed(self, data: bytes) -> None:
         """Add what was received."""
         if not self._finished:

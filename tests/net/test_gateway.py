@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from smtpproxy.audit import Crash, Record, SessionRecord, TransactionRecord
+from smtpproxy.audit import Crash, Record, SessionRecord, Status, TransactionRecord
 from smtpproxy.authority.create import create_authority, create_server_credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
@@ -78,6 +78,7 @@ class GatewayTests(TestCase):
         bind = Binding("127.0.0.1", 0, PortKind.SMTP)
         gateway = Gateway(self.equipment(), [taken], [bind], "gw.test")
         gateway.startService()
+        self.gateway = gateway
         self.addCleanup(gateway.stopService)
         return gateway.addresses[bind][1]
 
@@ -116,6 +117,20 @@ class GatewayTests(TestCase):
         assert second == b"421 4.7.0 Too many connections, try again later\r\n"
         assert third.startswith(b"220 ")
 
+    async def test_a_session_that_outlasts_the_draining_is_ended_and_on_record(self) -> None:
+        port = self.start()
+        client = await deferToThread(_begin_content, port)
+        self.gateway._drain_s = 0.1
+        await self.gateway.stopService()
+        assert await deferToThread(client.recv, 1024) == b""
+        client.close()
+        transaction, session = [each for each in self.records if isinstance(each, TransactionRecord | SessionRecord)]
+        assert isinstance(transaction, TransactionRecord)
+        assert [each.status for each in transaction.recipients] == [Status.ABANDONED]
+        assert isinstance(session, SessionRecord)
+        assert session.ended == "drain-deadline"
+        assert list((self.home / "maildir" / "new").iterdir()) == []
+
     async def test_a_flood_of_one_source_holds_no_more_descriptors_than_there_are_refusals(self) -> None:
         port = self.start(General(max_sessions_per_source=1))
         before = _descriptors()
@@ -126,6 +141,17 @@ class GatewayTests(TestCase):
         assert open_here <= REFUSALS + 10
         assert answers.count(b"421") <= REFUSALS
         assert answers.count(b"") >= REFUSALS
+
+
+def _begin_content(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), 10)
+    with client.makefile("rb") as replies:
+        replies.readline()
+        for line in (b"HELO c.test", b"MAIL FROM:<a@c.test>", b"RCPT TO:<b@server.test>", b"DATA"):
+            client.sendall(line + b"\r\n")
+            assert replies.readline()[:1] in b"23"
+    client.sendall(b"half a message\r\n")
+    return client
 
 
 def _descriptors() -> int:

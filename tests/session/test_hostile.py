@@ -10,6 +10,8 @@ from smtpproxy.session.actions import Close, End, How, Send
 from smtpproxy.session.events import (
     ClientConnected,
     ClientFinished,
+    Drain,
+    Expire,
     TlsFailed,
     UpstreamConnected,
     WriteBlocked,
@@ -136,3 +138,36 @@ def test_only_220_is_a_greeting() -> None:
     book.skip() >> upstream("221 bye")
     assert book.pending()[-1] == End()
     assert [each.token for each in book.records if isinstance(each, Incident)] == ["unexpected-reply-code"]
+
+
+@pytest.mark.parametrize("octets", [b"\x16\x03\x01\x02\x00\x01", b"\x03\x00\x00\x13\x0e", b"\0", b" "])
+def test_octets_that_begin_no_command_end_the_session_without_the_end_of_a_line(octets: bytes) -> None:
+    book = identified()
+    book >> client(octets)
+    book << to_client("554 5.5.1 This is an SMTP service")
+    ends(book)
+
+
+def in_flight() -> Playbook:
+    book = identified()
+    for line, reply in (("MAIL FROM:<a@c.test>", "250 Ok"), ("RCPT TO:<b@mx.test>", "250 Ok"), ("DATA", "354 go")):
+        book >> client(line)
+        book.skip() >> upstream(reply)
+        book.skip()
+    return book
+
+
+def test_a_drain_deadline_in_content_ends_it_without_the_dot() -> None:
+    book = in_flight() >> client(b"half\r\n")
+    book.skip() >> Drain()
+    book.done() >> Expire()
+    (book << Close(Leg.CLIENT, How.FLUSH) << Close(Leg.UPSTREAM, How.ABORT) << End()).done()
+
+
+def test_a_drain_deadline_behind_the_dot_is_an_ambiguous_delivery() -> None:
+    book = in_flight() >> client(b"whole\r\n.\r\n")
+    book.skip() >> Expire()
+    book << to_client("421 4.3.2 Service shutting down, closing connection")
+    (book << Close(Leg.CLIENT, How.FLUSH) << Close(Leg.UPSTREAM, How.ABORT) << End()).done()
+    (transaction,) = [each for each in book.records if isinstance(each, TransactionRecord)]
+    assert transaction.ambiguous_delivery
