@@ -84,6 +84,7 @@ class TransactionRecord:
     rules: tuple[str, ...]
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None
+    upstream_tls_failure: TlsFailure | None
     downgraded: bool
     size_octets: int
     reply: Reply | None
@@ -102,9 +103,10 @@ class SessionRecord:
     Args:
         ended: a token for how it ended.
         helo: the client's EHLO or HELO name.
-        downgraded: whether upstream TLS was tried, failed, and the session went on in clear.
+        upstream_tls_failure: why upstream TLS, where it was wanted, did not come about.
+        downgraded: whether it was wanted and the session went on in clear.
         removed: capabilities of upstream that were not shown to the client.
-        faults: tokens of what the peers did wrong, in order of their first occurrence, each with its count.
+        faults: tokens of what the client did wrong, in order of their first occurrence, each with its count.
     """
 
     origin: Origin
@@ -112,6 +114,7 @@ class SessionRecord:
     helo: bytes
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None
+    upstream_tls_failure: TlsFailure | None
     downgraded: bool
     removed: tuple[str, ...]
     transactions: int

@@ -47,7 +47,7 @@ def _body(record: Record) -> tuple[str, Document]:
         case SessionRecord():
             return "session", _session(record)
         case TlsRecord(_, leg, outcome):
-            return "tls-failure", {"leg": leg, **_failure(outcome)}
+            return "tls-failure", _tls_failure(leg, outcome)
         case Incident(_, leg, token):
             return "incident", {"leg": leg, "incident": token}
         case Crash(_, reference, error):
@@ -76,6 +76,7 @@ def _transaction(record: TransactionRecord) -> Document:
         "rules": list(record.rules),
         "client_tls": _tls(record.client_tls),
         "upstream_tls": _tls(record.upstream_tls),
+        "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "size": record.size_octets,
         "reply": _reply(record.reply),
@@ -102,6 +103,7 @@ def _session(record: SessionRecord) -> Document:
         "helo": escaped(record.helo),
         "client_tls": _tls(record.client_tls),
         "upstream_tls": _tls(record.upstream_tls),
+        "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "removed": list(record.removed),
         "transactions": record.transactions,
@@ -116,9 +118,13 @@ def _session(record: SessionRecord) -> Document:
     }
 
 
-def _failure(outcome: TlsFacts | TlsFailure) -> Document:
-    detail = outcome.detail if isinstance(outcome, TlsFailure) else ""
-    return {"reason": outcome.reason.value if outcome.reason else None, "detail": detail}
+def _tls_failure(leg: str, outcome: TlsFacts | TlsFailure) -> Document:
+    failure = _failure(outcome) if isinstance(outcome, TlsFailure) else None
+    return {"leg": leg, **(failure or {})}
+
+
+def _failure(failure: TlsFailure | None) -> Document | None:
+    return None if failure is None else {"reason": failure.reason.value, "detail": failure.detail}
 
 
 def _tls(facts: TlsFacts | None) -> Document | None:

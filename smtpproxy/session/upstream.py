@@ -82,9 +82,18 @@ class UpstreamLeg:
         return Reached.CLEAR if self._terms.plan is Plan.NEVER else self._shortfall
 
     @property
+    def shortfall(self) -> TlsFailure | None:
+        """Why there is no TLS although it was wanted; ``None`` if there is, or before EHLO was answered."""
+        if self.facts is not None or self.failure is not None:
+            return self.failure
+        wanted = self._terms.plan is not Plan.NEVER and bool(self.capabilities.greeting)
+        return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED) if wanted else None
+
+    @property
     def downgraded(self) -> bool:
-        """Whether TLS was tried and the session went on in clear."""
-        return self.failure is not None and self.facts is None and not self.failure.certificate
+        """Whether TLS was wanted and the session went on in clear."""
+        shortfall = self.shortfall
+        return shortfall is not None and self.facts is None and not shortfall.certificate
 
     @property
     def is_open(self) -> bool:

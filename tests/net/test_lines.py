@@ -35,6 +35,7 @@ TRANSACTION = TransactionRecord(
     rules=("default",),
     client_tls=None,
     upstream_tls=TLS,
+    upstream_tls_failure=None,
     downgraded=False,
     size_octets=24,
     reply=QUEUED,
@@ -51,6 +52,7 @@ SESSION = SessionRecord(
     helo=b"client.test",
     client_tls=None,
     upstream_tls=TLS,
+    upstream_tls_failure=None,
     downgraded=False,
     removed=("CHUNKING",),
     transactions=1,
@@ -180,6 +182,7 @@ def test_the_transaction_document_has_every_field() -> None:
             "names": ["mx.test", "192.0.2.1"],
             "fingerprint": "ab" * 32,
         },
+        "upstream_tls_failure": None,
         "downgraded": False,
         "size": 24,
         "reply": "250 2.0.0 Ok: queued as 4711",
@@ -224,3 +227,9 @@ def test_every_documented_field_is_in_the_docs() -> None:
 def test_a_quoted_local_part_forges_no_field() -> None:
     (line,) = lines(replace(TRANSACTION, sender=b'"p>, status=accepted (250 Ok)"@y.test', recipients=()))
     assert 'from=<"p\\x3e, status=accepted (250 Ok)"@y.test>' in line
+
+
+def test_why_upstream_was_in_clear_stands_in_the_document() -> None:
+    failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED)
+    made = document(replace(TRANSACTION, upstream_tls=None, upstream_tls_failure=failure, downgraded=True))
+    assert made["upstream_tls_failure"] == {"reason": "starttls-not-supported", "detail": ""}

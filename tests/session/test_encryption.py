@@ -248,11 +248,12 @@ def test_a_downgrade_is_recorded(number: int, server: Server) -> None:
     to.book.skip()
     record = to.book.records[-1]
     assert isinstance(record, SessionRecord)
-    tried = ROWS[number].tries and server is not Server.OFFERS_NOTHING
-    assert record.downgraded is (tried and server is not Server.SPEAKS_TLS)
-    assert (record.upstream_tls is not None) is (tried and server is Server.SPEAKS_TLS)
+    wanted = ROWS[number].tries
+    assert record.downgraded is (wanted and server is not Server.SPEAKS_TLS)
+    assert (record.upstream_tls_failure is not None) is record.downgraded
+    assert (record.upstream_tls is not None) is (wanted and server is Server.SPEAKS_TLS)
     outcomes = [type(each.outcome) for each in to.book.records if isinstance(each, TlsRecord)]
-    assert (TlsFailure in outcomes) is record.downgraded
+    assert (TlsFailure in outcomes) is (record.downgraded and server is not Server.OFFERS_NOTHING)
 
 
 @EVERY_ROW
