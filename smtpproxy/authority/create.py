@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from smtpproxy.authority.credentials import Credential, make_credential
-from smtpproxy.authority.leaf import LeafRequest, digest_for, key_usage, sign_leaf
+from smtpproxy.authority.leaf import LeafRequest, authority_key_usage, digest_for, sign_leaf
 from smtpproxy.tls.names import ascii_name, parse_address
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def create_authority(common_name: str, now: datetime, days: int = AUTHORITY_DAYS
         .not_valid_before((now - BACKDATE).replace(microsecond=0))
         .not_valid_after((now + timedelta(days=days)).replace(microsecond=0))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(key_usage(digital_signature=False, authority=True), critical=True)
+        .add_extension(authority_key_usage(), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, digest_for(key))
     )

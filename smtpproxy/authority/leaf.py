@@ -1,7 +1,8 @@
 """State what a server's leaf certificate is made of, and sign it.
 
-Source: RFC 5280 s4.1.2, s4.2.1 (fields, extensions and their criticality); RFC 9525 s2 (names stand in the subject
-alternative name, the CN is none); CA/Browser Forum Baseline Requirements s7.1.2.7 (flags of a server leaf).
+Source: RFC 5280 s4.1.2, s4.2.1 (fields, extensions and their criticality); RFC 5246 s7.4.2 (key usage that a key
+exchange asks for); RFC 9525 s2 (names stand in the subject alternative name, the CN is none); CA/Browser Forum
+Baseline Requirements s7.1.2.7 (flags of a server leaf).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def sign_leaf(request: LeafRequest, signer: Credential) -> x509.Certificate:
         .not_valid_before(request.not_before.replace(microsecond=0))
         .not_valid_after(request.not_after.replace(microsecond=0))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage(digital_signature=True, authority=False), critical=True)
+        .add_extension(leaf_key_usage(request.key), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_authority_key_identifier(signer.certificate), critical=False)
@@ -67,12 +68,23 @@ def sign_leaf(request: LeafRequest, signer: Credential) -> x509.Certificate:
     return builder.sign(signer.key, digest_for(signer.key))
 
 
-def key_usage(*, digital_signature: bool, authority: bool) -> x509.KeyUsage:
-    """Return the key usage of an authority (certificates and revocation lists) or a leaf (signatures)."""
+def leaf_key_usage(key: PrivateKey) -> x509.KeyUsage:
+    """Return the key usage of a leaf: signatures, and with an RSA key the static key exchange of TLS 1.2 too."""
+    return _key_usage(digital_signature=True, key_encipherment=isinstance(key, rsa.RSAPrivateKey))
+
+
+def authority_key_usage() -> x509.KeyUsage:
+    """Return the key usage of an authority: certificates and revocation lists."""
+    return _key_usage(authority=True)
+
+
+def _key_usage(
+    *, digital_signature: bool = False, key_encipherment: bool = False, authority: bool = False
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=authority,

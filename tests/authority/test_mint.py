@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -19,7 +21,7 @@ from smtpproxy.authority.create import create_authority
 from smtpproxy.authority.credentials import Credential, make_credential
 from smtpproxy.authority.mint import LeafKeys, Mint, make_leaf_keys
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
-from smtpproxy.policy.model import TlsProfile
+from smtpproxy.policy.model import Pfs, TlsProfile
 from smtpproxy.tls.facts import PeerCertificate
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.verification import parse_peer_certificate
@@ -73,6 +75,11 @@ def test_a_leaf_read_back(mint: Mint, proxy_authority: Credential) -> None:
     assert (found.subject, found.issuer) == ("CN=mx.example.net", "CN=Proxy Authority")
     assert (found.not_before, found.not_after) == (NOW - HOUR, NOW - HOUR + 7 * DAY - SECOND)
     leaf.verify_directly_issued_by(proxy_authority.certificate)
+
+
+def test_an_rsa_leaf_may_decrypt_the_key_exchange(mint: Mint) -> None:
+    found = read(mint.leaf(replace(trusted(upstream()), key=LeafKey.RSA), NOW).certificate)
+    assert ("keyUsage", True, "digital_signature, key_encipherment") in found.flags
 
 
 def test_names_are_copied_verbatim_and_in_order(mint: Mint) -> None:
@@ -315,3 +322,38 @@ def s_client(shown: Credential, trusted_root: Credential, name: str, folder: Pat
             output = client.communicate(timeout=10)[0]
             accepted.close()
     return next(line.strip() for line in output.splitlines() if "Verify return code" in line)
+
+
+@pytest.mark.skipif(shutil.which("gnutls-cli") is None, reason="gnutls-cli is not installed")
+def test_gnutls_takes_an_rsa_leaf_without_forward_secrecy(
+    mint: Mint, proxy_authority: Credential, tmp_path: Path
+) -> None:
+    minted = mint.leaf(replace(trusted(upstream()), key=LeafKey.RSA), NOW)
+    output = gnutls_client(minted, proxy_authority, "mx.example.net", tmp_path)
+    assert "Description: (TLS1.2-X.509)-(RSA)-(AES-" in output
+    assert "Handshake was completed" in output
+
+
+def gnutls_client(shown: Credential, trusted_root: Credential, name: str, folder: Path) -> str:
+    """Return what gnutls-cli says of a handshake with a context of ours that has no forward secrecy."""
+    (folder / "root.pem").write_bytes(trusted_root.certificate.public_bytes(Encoding.PEM))
+    profile = TlsProfile("test", pfs=Pfs.NONE)
+    context = Contexts().server(profile, shown.certificates, shown.key, shown.fingerprint)
+    options = ["--x509cafile", str(folder / "root.pem"), "--verify-hostname", name, "--sni-hostname", name]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        port = listener.getsockname()[1]
+        with subprocess.Popen(
+            ["gnutls-cli", *options, "--port", str(port), "127.0.0.1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as client:
+            accepted = listener.accept()[0]
+            connection = SSL.Connection(context, accepted)
+            connection.set_accept_state()
+            with suppress(SSL.Error):  # what the client says of it is what counts
+                connection.do_handshake()
+            accepted.close()
+            return client.communicate(timeout=10)[0]
