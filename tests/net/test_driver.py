@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from smtpproxy.audit import Crash, Record
+from smtpproxy.net.driver import Driver
+from smtpproxy.net.equipment import Equipment
+from smtpproxy.session.actions import Action, End, Send, SetTimer
+from smtpproxy.session.events import Drain, Event, TimedOut, UpstreamConnected
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.session import Session
+from smtpproxy.session.timers import Timer
+from smtpproxy.transport.stream import Stream
+from tests.session.playbook import ORIGIN
+
+
+class Script:
+    """A session that does what a test says, and breaks where it says nothing."""
+
+    def __init__(self, **actions: list[Action]) -> None:
+        self.actions = actions
+        self.events: list[str] = []
+
+    def receive(self, event: Event) -> list[Action]:
+        self.events.append(type(event).__name__)
+        return self.actions[type(event).__name__]
+
+
+class Line:
+    """A stream that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.owner: object = None
+        self.asked: list[object] = []
+
+    def send(self, data: bytes) -> None:
+        self.asked.append(data)
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+
+class DriverTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.records: list[Record] = []
+        self.ended: list[Driver] = []
+        self.client, self.upstream = Line(), Line()
+
+    # What `Equipment` gives to a driver.
+
+    @property
+    def reactor(self) -> Clock:
+        return self.clock
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
+
+    def reference(self) -> str:
+        return "ref1"
+
+    def driver(self, script: Script) -> Driver:
+        session, client = cast("Session", script), cast("Stream", self.client)
+        made = Driver(session, client, ORIGIN, cast("Equipment", self), self.ended.append)
+        made.start()
+        made.connected(cast("Stream", self.upstream))
+        return made
+
+    def break_down(self, **actions: list[Action]) -> tuple[Driver, Script]:
+        """Run a session that breaks when it is drained."""
+        script = Script(ClientConnected=[SetTimer(Timer.AGE, 60)], UpstreamConnected=[], **actions)
+        driver = self.driver(script)
+        driver.drain()
+        assert len(cast("list[Any]", self.flushLoggedErrors(KeyError))) == 1  # type: ignore[no-untyped-call]
+        return driver, script
+
+    def test_a_crash_tells_the_client_and_lets_nothing_unsent_reach_upstream(self) -> None:
+        driver, _ = self.break_down()
+        assert self.client.asked == [b"421 4.3.0 Internal error, closing connection\r\n", "close"]
+        assert self.upstream.asked == ["abort"]
+        assert self.records == [Crash(ORIGIN, "ref1", "KeyError")]
+        assert self.ended == [driver]
+
+    def test_a_crashed_session_is_never_entered_again(self) -> None:
+        driver, script = self.break_down()
+        before = list(script.events)
+        driver.post(TimedOut(Timer.AGE))
+        driver.post(UpstreamConnected())
+        self.clock.advance(120)
+        assert script.events == before
+        assert self.ended == [driver]
+        assert self.clock.getDelayedCalls() == []
+
+    def test_what_a_session_leaves_open_is_closed(self) -> None:
+        script = Script(ClientConnected=[], UpstreamConnected=[Send(Leg.UPSTREAM, b"x"), End()])
+        self.driver(script)
+        assert self.upstream.asked == [b"x", "abort"]
+        assert self.client.asked == ["abort"]
+        assert len(self.ended) == 1
+
+    def test_an_action_that_posts_an_event_does_not_enter_the_session_again(self) -> None:
+        entered: list[int] = []
+
+        class Reentrant(Script):
+            def receive(self, event: Event) -> list[Action]:
+                assert not entered, "the session was entered while it was at work"
+                entered.append(1)
+                try:
+                    return super().receive(event)
+                finally:
+                    entered.pop()
+
+        script = Reentrant(ClientConnected=[], UpstreamConnected=[Send(Leg.CLIENT, b"x")], Drain=[])
+        driver: list[Driver] = []
+        self.client.send = lambda data: driver[0].post(Drain())  # type: ignore[method-assign]  # noqa: ARG005
+        session, client = cast("Session", script), cast("Stream", self.client)
+        driver.append(Driver(session, client, ORIGIN, cast("Equipment", self), self.ended.append))
+        driver[0].connected(cast("Stream", self.upstream))
+        assert script.events == ["UpstreamConnected", "Drain"]
