@@ -20,11 +20,12 @@ class RecordWriter:
         file: where JSON documents go, one a line, appended; ``None`` for nowhere.
     """
 
-    __slots__ = ("_descriptor", "_log")
+    __slots__ = ("_descriptor", "_log", "_torn")
 
     def __init__(self, file: Path | None) -> None:
         self._log = Logger(namespace="smtpproxy")
         self._descriptor = None if file is None else _open(file)
+        self._torn = False
 
     def write(self, record: Record) -> None:
         """Write one record."""
@@ -36,11 +37,16 @@ class RecordWriter:
                 self._append(self._descriptor, document)
 
     def _append(self, descriptor: int, document: str) -> None:
-        """A full disk stops no mail: the log has the same facts."""
+        """A full disk stops no mail: the log has the same facts; what it tore is a line of its own."""
+        octets = (b"\n" if self._torn else b"") + document.encode() + b"\n"
         try:
-            os.write(descriptor, document.encode() + b"\n")
+            written = os.write(descriptor, octets)
         except OSError as error:
             self._log.error("a record could not be written: {error}", error=error.strerror)
+            return
+        self._torn = written < len(octets)
+        if self._torn:
+            self._log.error("a record was cut off: {written} of {all} octets", written=written, all=len(octets))
 
     def close(self) -> None:
         """Close the file."""
