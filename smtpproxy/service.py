@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +19,8 @@ from smtpproxy.config.values import Configuration, EmbeddedServer
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway, bindings
+from smtpproxy.net.hangup import Hangup
+from smtpproxy.net.listening import ListenError, status_of
 from smtpproxy.net.records import RecordWriter
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.transport.contexts import Contexts
@@ -39,11 +44,35 @@ class _Records(Service):
         self._writer.close()
 
 
+class StartError(SystemExit, Exception):
+    """Ends twistd with a status of ours.
+
+    As `SystemExit` it leaves no traceback; as an `Exception` it has twistd remove its pid file and tell
+    the terminal that a daemon was started from.
+
+    Args:
+        message: what is wrong, in one line.
+        status: the exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = status
+
+
 class _OneAfterAnother(MultiService):
     """Stops in the reverse order of its start, each service when the one before has stopped.
 
     Sessions that are being drained still need their upstream and the record file.
     """
+
+    def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        with _told_in_one_line():
+            super().privilegedStartService()  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        with _told_in_one_line():
+            super().startService()  # type: ignore[no-untyped-call]
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         Service.stopService(self)
@@ -52,6 +81,23 @@ class _OneAfterAnother(MultiService):
     async def _stop_all(self) -> None:
         for service in reversed(list(self)):
             await maybeDeferred(service.stopService)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """End twistd if a port cannot be had; what the embedded upstream cannot do comes as a plain `OSError`."""
+    try:
+        yield
+    except ListenError as error:
+        raise _told(str(error), error.status) from None
+    except OSError as error:
+        raise _told(f"cannot start: {error.strerror or error}", status_of(error)) from None
+
+
+def _told(message: str, status: int) -> StartError:
+    _log.critical("{message}", message=message)
+    print(message, file=sys.__stderr__, flush=True)  # `sys.stderr` is a part of the log by now
+    return StartError(message, status)
 
 
 def make_service(configuration: Configuration, reactor: Any = default_reactor) -> IService:  # noqa: ANN401
@@ -71,6 +117,7 @@ def make_service(configuration: Configuration, reactor: Any = default_reactor) -
         _log.warn("{notice}", notice=notice)
     writer = RecordWriter(configuration.records)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
+    _add(services, Hangup(reactor))
     _add(services, _Records(writer))
     if configuration.embedded is not None:
         _add(services, _embedded(configuration.embedded))

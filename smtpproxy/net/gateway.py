@@ -10,12 +10,14 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from smtpproxy.audit import Origin
 from smtpproxy.net.admission import Admission
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.listening import ListenError
 from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import Policy, PortKind
 from smtpproxy.policy.selection import plain_address, select_policy
@@ -91,19 +93,38 @@ class Gateway(Service):
 
     # The service
 
-    def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Bind every port.
+    def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind every port, before twistd gives up its privileges; nothing is accepted until the reactor runs.
 
         Raises:
-            twisted.internet.error.CannotListenError: an address is not ours or a port is taken.
+            ListenError: an address is not ours or a port is taken; whatever was bound is closed again.
         """
-        for bind in self._binds:
-            port = listen(self._equipment.reactor, bind.interface, bind.port, partial(self._accept, bind.kind))
-            self._ports.append(port)
-            host = port.getHost()
-            self.addresses[bind] = (host.host, host.port)
-            _log.info("listening on {host}:{port} ({kind})", host=host.host, port=host.port, kind=bind.kind.value)
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            for bind in self._binds:
+                self._listen(bind)
+        except ListenError:
+            while self._ports:
+                self._ports.pop().stopListening()
+            raise
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind every port, unless that is done."""
+        if not self._ports:
+            self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
+
+    def _listen(self, bind: Binding) -> None:
+        try:
+            port = listen(self._equipment.reactor, bind.interface, bind.port, partial(self._accept, bind.kind))
+        except CannotListenError as error:
+            raise ListenError(bind.interface, bind.port, error.socketError) from error
+        except OSError as error:  # of listen(2) itself, which Twisted does not translate
+            raise ListenError(bind.interface, bind.port, error) from error
+        self._ports.append(port)
+        host = port.getHost()
+        self.addresses[bind] = (host.host, host.port)
+        _log.info("listening on {host}:{port} ({kind})", host=host.host, port=host.port, kind=bind.kind.value)
 
     def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
         """Stop listening, let messages under way end, then close."""

@@ -15,6 +15,8 @@ from tests.integration.lab.ports import HOST, wait_until
 from tests.integration.lab.recorder import Script
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.lab.laboratory import Lab
 
 _MEBIBYTE = 1024 * 1024
@@ -119,6 +121,27 @@ def test_a_killed_gateway_leaves_the_message_with_the_sender(lab: Lab) -> None:
         raise AssertionError("a reply from the dead")
     client.close()
     assert recorder.messages == []
+
+
+def test_a_port_that_is_taken_is_one_line_and_an_exit_status(lab: Lab, tmp_path: Path) -> None:
+    gateway = lab.gateway(lab.recorder())
+    pid_file = tmp_path / "another.pid"
+    ended = gateway.run_another(pid_file)
+    line = f"127.0.0.1:{gateway.smtp_port}: cannot listen: Address already in use"
+    assert (ended.returncode, ended.stderr) == (69, line + "\n")
+    assert ended.stdout.count(line) == 1
+    assert "Traceback" not in ended.stdout
+    assert not pid_file.exists()
+
+
+def test_a_hangup_is_logged_and_ends_nothing(lab: Lab) -> None:
+    gateway = lab.doomed_gateway(lab.recorder())
+    with connect(gateway, "smtps", lab.trusting_proxy) as client:
+        gateway.hang_up()
+        wait_until(lambda: "reload is not available yet" in gateway.log or not gateway.alive, "the signal is logged")
+        assert client.noop()[0] == 250
+    assert gateway.log.count("[smtpproxy#warn] reload is not available yet; restart to take up") == 1
+    gateway.close()
 
 
 def test_sessions_leave_no_descriptor_behind(lab: Lab) -> None:

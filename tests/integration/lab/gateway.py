@@ -127,6 +127,21 @@ class Gateway:
         assert self.alive, "the gateway died during the test"
         assert "Traceback" not in self.log
 
+    def run_another(self, pid_file: Path) -> subprocess.CompletedProcess[str]:
+        """Run a second one of the same configuration, which finds the ports taken, and return how it ended."""
+        return subprocess.run(
+            [PROGRAMS / "twistd", "--nodaemon", f"--pidfile={pid_file}", "smtpproxy", "--config", self.configuration],
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def hang_up(self) -> None:
+        """Ask it to reload, as log rotation and a closed terminal do."""
+        self._process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> None:
         """Ask it to end, as an administrator would; once, since Twisted minds a second time."""
         if not self._told_to_end:
