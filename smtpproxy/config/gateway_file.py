@@ -26,7 +26,10 @@ class GatewaySection(Section):
 
     name: HostName | None = Field(
         default=None,
-        description="The host name in the proxy's own replies.",
+        description=(
+            "The host name in a minted certificate when nothing else gives one: the client sent no SNI, "
+            "there is no upstream certificate to copy, and `upstream.host` is an IP address."
+        ),
         json_schema_extra={"default": "the machine's host name"},
     )
     workers: Annotated[int, Form("`1`", _parse_workers)] = Field(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway: its host name in its own replies, and how many processes handle mail."""
+    """The gateway: its host name for certificates that nothing else names, and how many processes handle mail."""
 
     name: str
     workers: int
