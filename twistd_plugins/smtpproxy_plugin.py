@@ -2,4 +2,6 @@
 
 from twisted.application.service import ServiceMaker
 
-service_maker = ServiceMaker("smtpproxy", "smtpproxy.tap", "Transparent SMTP proxy with TLS inspection", "smtpproxy")
+service_maker = ServiceMaker(
+    "smtpproxy", "smtpproxy.tap", "SMTP proxy with STARTTLS and implicit-TLS inspection", "smtpproxy"
+)

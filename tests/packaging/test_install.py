@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
 import smtplib
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -52,6 +54,12 @@ def test_the_wheel_holds_the_plugin_and_makes_no_package_of_twisteds_folder(whee
 
 def test_twistd_lists_it_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "smtpproxy" in _run(installed / "twistd", "--help", cwd=tmp_path)
+
+
+def test_twistd_describes_it_as_the_package_does() -> None:
+    plugin = runpy.run_path(str(PROJECT / "twistd_plugins" / "smtpproxy_plugin.py"))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    assert plugin["service_maker"].description == project["description"]
 
 
 def test_twistd_lists_it_from_the_editable_tree(tmp_path: Path) -> None:
