@@ -72,6 +72,11 @@ class Credential:
         """The certificate that the key belongs to."""
         return self.certificates[0]
 
+    @property
+    def has_rsa_key(self) -> bool:
+        """Whether the key is RSA, which a key exchange without forward secrecy needs."""
+        return isinstance(self.key, rsa.RSAPrivateKey)
+
 
 def make_credential(
     certificates: Sequence[x509.Certificate], key: PrivateKey, notices: Sequence[str] = ()

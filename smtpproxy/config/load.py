@@ -84,9 +84,9 @@ class _Assembly:
         interception = part(InterceptionSection, document, "interception")
         embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
         check_listening(document, embedded, self._report)
-        policies = PolicyChecks(document, actions, self._report).run(interception, embedded)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
+        policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
         gateway = self._gateway()
         records = part(RecordsSection, document, "records")
         server = self._embedded(embedded) if embedded else None

@@ -11,6 +11,7 @@ from smtpproxy.config.policies import action_name, make_policy
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
+from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
 from smtpproxy.policy.model import ActionKind, Direction, PortKind, RecipientEncryption, SenderEncryption, TlsSupport
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from smtpproxy.config.document import Document
     from smtpproxy.config.gateway_file import EmbeddedSection, InterceptionSection
     from smtpproxy.config.problems import Report
+    from smtpproxy.config.values import Certificates
     from smtpproxy.policy.model import Policy, ProxyAction
 
 KINDS: Final = {Direction.OUTBOUND: ActionKind.CLIENT, Direction.INBOUND: ActionKind.SERVER}
@@ -30,12 +32,20 @@ class PolicyChecks:
     Args:
         document: the main file.
         actions: the proxy actions by name, ``None`` for one with mistakes.
+        certificates: what clients are shown, ``None`` if there are mistakes.
         report: takes what is found.
     """
 
-    def __init__(self, document: Document, actions: Mapping[str, ProxyAction | None], report: Report) -> None:
+    def __init__(
+        self,
+        document: Document,
+        actions: Mapping[str, ProxyAction | None],
+        certificates: Certificates | None,
+        report: Report,
+    ) -> None:
         self._document = document
         self._actions = actions
+        self._certificates = certificates
         self._report = report
 
     def run(self, interception: InterceptionSection | None, embedded: EmbeddedSection | None) -> tuple[Policy, ...]:
@@ -97,6 +107,7 @@ class PolicyChecks:
             self._notice(number, "name", f"never matches, since {names} before it takes all of its traffic; move it up")
         self._notice_tls(number, policy)
         self._notice_addresses(number, policy)
+        self._check_keys(number, policy)
         if interception:
             self._check_ports(number, policy, interception)
 
@@ -121,6 +132,16 @@ class PolicyChecks:
         elif set(ANY) <= set(policy.source):
             message = "any client may send as if it were inside; name the inside networks, such as [10.0.0.0/8]"
             self._notice(number, "source", message)
+
+    def _check_keys(self, number: int, policy: Policy) -> None:
+        if self._certificates is None:
+            return
+        profiles, credentials = static_rsa_profiles(policy), self._certificates.proxy_server
+        problem, notice = static_rsa_problem(profiles, credentials), static_rsa_notice(profiles, credentials)
+        if problem:
+            self._problem(number, "proxy_action", f"in {policy.action.name} {problem}")
+        elif notice:
+            self._notice(number, "proxy_action", f"in {policy.action.name} {notice}")
 
     def _check_ports(self, number: int, policy: Policy, interception: InterceptionSection) -> None:
         ports = {PortKind.SMTP: interception.ports.smtp, PortKind.SMTPS: interception.ports.smtps}

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from smtpproxy.authority.create import create_authority, create_server_credential
-from smtpproxy.authority.credentials import save_credential
+from smtpproxy.authority.credentials import make_credential, save_credential
+from tests.pki import Wanted, make_leaf
 
 if TYPE_CHECKING:
     from smtpproxy.authority.credentials import Credential
@@ -22,11 +24,13 @@ def issued_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     certs.mkdir()
     now = datetime.now(UTC)
     authority = create_authority("Proxy Authority", now)
+    rsa_pair = make_leaf(None, Wanted(names=("old.example.net",), key=rsa.generate_private_key(65537, 2048)))
     made: dict[str, Credential] = {
         "proxy-authority": authority,
         "untrusted-authority": create_authority("Untrusted Authority", now),
         "proxy-server": create_server_credential(["gw.example.net"], authority, now),
         "other-server": create_server_credential(["other.example.net"], authority, now),
+        "rsa-server": make_credential(rsa_pair.chain, rsa_pair.key),
         "demo-upstream": create_server_credential(["localhost"], authority, now),
     }
     for name, credential in made.items():
