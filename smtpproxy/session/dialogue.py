@@ -12,7 +12,7 @@ from typing import Final, assert_never
 from smtpproxy.policy.encryption import decide_offer
 from smtpproxy.session.client import Hold
 from smtpproxy.session.exchange import Exchange
-from smtpproxy.session.mailing import CLOSING, Mailing
+from smtpproxy.session.mailing import Mailing
 from smtpproxy.session.states import ClientState
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, denied, offer
@@ -259,7 +259,7 @@ class Dialogue:
             self.mailing.data_replied(reply)
         elif command is not None:
             self._other_replied(command, reply)
-        if reply.code == CLOSING:
+        if reply.is_closing:
             self._exchange.finish(None, "upstream-closing")
 
     def _answer_hello(self, command: Ehlo | Helo, offered: Capabilities, reply: Reply | None) -> None:

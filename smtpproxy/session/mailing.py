@@ -20,8 +20,6 @@ from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.commands import Data, Mail, Rcpt, Verb
 from smtpproxy.smtp.replies import Reply
 
-CLOSING: Final = 421
-
 _TOO_MANY_TIMES: Final = 2  # so often the limit may be asked for, taken or not, before asking counts as an error
 _TOO_MANY: Final = Refuse(catalogue.TOO_MANY_RECIPIENTS, "too-many-recipients")
 

@@ -26,7 +26,6 @@ from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.names import matches
 
 _BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
-_CLOSING: Final = 421
 _GO_AHEAD: Final = 220
 _START_CONTENT: Final = 354
 
@@ -252,7 +251,7 @@ class UpstreamLeg:
             self._owner.upstream_greeted(reply)
 
     def _hello_reply(self, reply: Reply) -> None:
-        if reply.code == _CLOSING:
+        if reply.is_closing:
             self._end(reply, "upstream-closing")
         elif reply.is_positive:
             self._learn(reply)
@@ -276,7 +275,7 @@ class UpstreamLeg:
             self._owner.upstream_identified()
 
     def _starttls_reply(self, reply: Reply) -> None:
-        if reply.code == _CLOSING:
+        if reply.is_closing:
             self._end(reply, "upstream-closing")
         elif reply.code == _GO_AHEAD:
             self._go_ahead()
@@ -318,7 +317,7 @@ class UpstreamLeg:
         self._owner.upstream_replied(reply)
 
     def _unsolicited(self, reply: Reply) -> None:
-        if reply.code != _CLOSING:
+        if not reply.is_closing:
             raise ProtocolError("unsolicited-reply")
         self._end(reply, "upstream-closing")
 

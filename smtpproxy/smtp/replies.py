@@ -15,6 +15,7 @@ from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp.limits import REPLY_LINE_OCTETS, REPLY_LINES, REPLY_OCTETS
 
 # status-code = class "." subject "." detail ; class = "2"/"4"/"5" ; subject, detail = 1*3digit (RFC 3463 s2)
+_CLOSING: Final = 421
 _ENHANCED: Final = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |\Z)")
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF ; Reply-code = %x32-35 2DIGIT
 # textstring = 1*(%d09 / %d32-126), here with 8-bit octets, which UTF-8 servers send
@@ -68,6 +69,11 @@ class Reply:
     def is_permanent(self) -> bool:
         """Whether the command failed for good (5yz)."""
         return self.code // 100 == 5  # noqa: PLR2004 - the first digit is the grammar
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server closes the connection behind it (421; RFC 5321 s3.8)."""
+        return self.code == _CLOSING
 
     @property
     def text(self) -> str:
