@@ -43,6 +43,7 @@ from tests.session.playbook import (
     with_recipient,
     with_sender,
 )
+from tests.session.stages import refused_certificate
 
 SHORT = Setting(general=General(idle_timeout_s=77, max_session_age_s=88))
 IDLE = "421 4.4.2 Timeout, closing connection"
@@ -268,6 +269,12 @@ def test_upstream_that_owes_nothing_is_never_late(make: object) -> None:
     """Its last deadline may pass while the client thinks, or while content flows."""
     book = make()  # type: ignore[operator]
     (book >> TimedOut(Timer.UPSTREAM)).done()
+
+
+def test_upstream_whose_certificate_was_refused_is_never_late() -> None:
+    """The deadline of its handshake may still be running."""
+    book = refused_certificate()
+    (book >> TimedOut(Timer.UPSTREAM) >> client("NOOP") << to_client("250 2.0.0 Ok")).done()
 
 
 # One side does not take what is sent
