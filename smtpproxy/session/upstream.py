@@ -45,11 +45,12 @@ class UpstreamLeg:
         facts: of its TLS, ``None`` in clear.
         failure: why TLS did not come about, ``None`` unless it was tried.
         capabilities: of the last EHLO reply.
+        downgraded: whether TLS was wanted and the session went on in clear.
     """
 
     __slots__ = (
         "_expected", "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall",
-        "_terms", "capabilities", "facts", "failure", "octets_in", "state",
+        "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
     def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
@@ -58,6 +59,7 @@ class UpstreamLeg:
         self.failure: TlsFailure | None = None
         self.capabilities = Capabilities(b"", ())
         self.octets_in = 0
+        self.downgraded = False
         self._owner = owner
         self._terms = terms
         self._reporter = reporter
@@ -83,16 +85,9 @@ class UpstreamLeg:
     @property
     def shortfall(self) -> TlsFailure | None:
         """Why there is no TLS although it was wanted; ``None`` if there is, or before EHLO was answered."""
-        if self.facts is not None or self.failure is not None:
-            return self.failure
-        wanted = self._terms.plan is not Plan.NEVER and bool(self.capabilities.greeting)
-        return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED) if wanted else None
-
-    @property
-    def downgraded(self) -> bool:
-        """Whether TLS was wanted and the session went on in clear."""
-        shortfall = self.shortfall
-        return shortfall is not None and self.facts is None and not shortfall.certificate
+        if self.failure is None and self.downgraded:
+            return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED)
+        return self.failure
 
     @property
     def is_open(self) -> bool:
@@ -271,8 +266,7 @@ class UpstreamLeg:
             self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
             self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
         else:
-            self._step(UpstreamStep.IDENTIFIED)
-            self._owner.upstream_identified()
+            self._identified(UpstreamStep.IDENTIFIED)
 
     def _starttls_reply(self, reply: Reply) -> None:
         if reply.is_closing:
@@ -283,8 +277,7 @@ class UpstreamLeg:
             self._expect_error(reply)
             failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
             self._fell_short(failure, Reached.NOT_OFFERED if reply.is_permanent else Reached.HANDSHAKE_FAILED)
-            self._step(UpstreamStep.STARTTLS_REFUSED)
-            self._owner.upstream_identified()
+            self._identified(UpstreamStep.STARTTLS_REFUSED)
 
     def _go_ahead(self) -> None:
         if self._reader.buffered:
@@ -343,6 +336,11 @@ class UpstreamLeg:
     def _start_tls(self) -> None:
         self._outbox.put(StartTls(ConnectTls(self._terms.profile, self._server_name)))
         self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
+
+    def _identified(self, step: UpstreamStep) -> None:
+        self._step(step)
+        self.downgraded = self.facts is None and self._terms.plan is not Plan.NEVER
+        self._owner.upstream_identified()
 
     def _wants_tls(self) -> bool:
         if self._terms.plan is Plan.NEVER or self.facts is not None or self.failure is not None:

@@ -404,3 +404,13 @@ def test_helo_upstream_where_ehlo_is_refused_once_more_keeps_the_leg_usable() ->
         >> client("MAIL FROM:<a@client.test>")
         << to_upstream("MAIL FROM:<a@client.test>")
     ).done()
+
+
+@pytest.mark.parametrize("size", [1, 100, 2047, 2048, 2049, 10_000])
+@pytest.mark.parametrize("filler", [b"1", b" ", b"\xff", b"\r", b"\0"])
+def test_an_over_long_line_is_one_whatever_it_is_made_of_and_however_it_is_cut(size: int, filler: bytes) -> None:
+    book = identified()
+    line = b"NOOP " + filler * 5000 + b"\r\n"
+    for start in range(0, len(line), size):
+        book >> client(line[start : start + size])
+    (book << to_client(LINE_TOO_LONG) >> client("NOOP") << to_upstream("NOOP")).done()

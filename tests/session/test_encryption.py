@@ -15,12 +15,14 @@ from smtpproxy.policy.model import (
     Failure,
     Offer,
     OnFailure,
+    PortKind,
     RecipientEncryption,
     SenderEncryption,
     TlsProfile,
 )
 from smtpproxy.session.actions import Action, Close, CollectHello, Connect, ConnectTls, End, How, Send, StartTls
 from smtpproxy.session.events import (
+    ClientConnected,
     ClientHelloSeen,
     Closed,
     Event,
@@ -38,12 +40,14 @@ from tests.session.playbook import (
     client,
     client_hello,
     greeted,
+    session_of,
     tls_facts,
     to_client,
     to_upstream,
     upstream,
     with_setting,
 )
+from tests.session.stages import handshaking
 
 NONE, OPTIONAL, REQUIRED = SenderEncryption.NONE, SenderEncryption.OPTIONAL, SenderEncryption.REQUIRED
 R_NONE, PREFERRED = RecipientEncryption.NONE, RecipientEncryption.PREFERRED
@@ -411,3 +415,29 @@ def test_on_failure_chooses_the_class_of_the_reply(server: Server, on_failure: O
     to.ehlo()
     assert to.answer_to(SENDER).startswith(reply)
     assert not [action for action in to.asked if isinstance(action, Send) and b"MAIL" in action.data]
+
+
+def test_an_upstream_that_says_nothing_but_yes_is_a_downgrade_too() -> None:
+    book = greeted()
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(b"250\r\n")
+    book.skip() >> Closed(Leg.CLIENT, "clean")
+    book.skip()
+    record = session_of(book)
+    assert (record.downgraded, record.upstream_tls_failure) == (True, TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED))
+
+
+def test_a_session_that_never_went_on_in_clear_is_no_downgrade() -> None:
+    refused = TlsFailure(TlsReason.PEER_ALERT)
+    implicit = Playbook(Setting(kind=PortKind.SMTPS))
+    implicit >> ClientConnected()
+    implicit.skip() >> ClientHelloSeen(client_hello())
+    implicit.skip() >> UpstreamConnected()
+    implicit.skip() >> TlsFailed(Leg.UPSTREAM, refused)
+    implicit.skip() >> Upgraded(Leg.CLIENT, tls_facts())
+    without_second_connection = handshaking()
+    without_second_connection >> TlsFailed(Leg.UPSTREAM, refused)
+    without_second_connection.skip() >> UpstreamFailed("connection-refused")
+    for book in (implicit, without_second_connection):
+        record = session_of(book.skip())
+        assert (record.downgraded, record.upstream_tls_failure) == (False, refused)
