@@ -35,6 +35,7 @@ from smtpproxy.session.events import (
     Closed,
     Drain,
     Event,
+    Expire,
     Received,
     TimedOut,
     TlsFailed,
@@ -312,8 +313,8 @@ class AnySession(RuleBasedStateMachine):
     # What befalls both
 
     @precondition(lambda self: not self.over)
-    @rule(what=st.sampled_from([*Timer, Drain(), ClientFinished("clean"), *Leg]), luck=LUCK)
-    def something_ends(self, what: Timer | Drain | ClientFinished | Leg, luck: int) -> None:
+    @rule(what=st.sampled_from([*Timer, Drain(), Expire(), ClientFinished("clean"), *Leg]), luck=LUCK)
+    def something_ends(self, what: Timer | Drain | Expire | ClientFinished | Leg, luck: int) -> None:
         if luck != BAD_LUCK:
             return
         match what:
@@ -321,6 +322,9 @@ class AnySession(RuleBasedStateMachine):
                 self.time_passes(what)
             case Drain():
                 self.happen(what)
+            case Expire():
+                self.happen(what)
+                assert self.over
             case ClientFinished():
                 self.sends_no_more(what)
             case Leg():

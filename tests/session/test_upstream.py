@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -350,6 +350,14 @@ def test_enforce_takes_no_leg_whose_certificate_is_not_proven(fault: str) -> Non
     assert outcome == TlsFailure(case.told, certificate=True)
 
 
+def test_enforce_takes_no_proof_without_a_certificate() -> None:
+    """A resumed handshake may tell of a valid chain and show none."""
+    book = handshaking(enforcing())
+    book >> Upgraded(Leg.UPSTREAM, replace(tls_facts(), chain=Chain.VALID))
+    (book << Close(Leg.UPSTREAM, How.ABORT)).skip()
+    assert book.session._upstream.state is UpstreamState.REFUSED
+
+
 def test_enforce_takes_a_proven_certificate() -> None:
     book = handshaking(enforcing())
     (book >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test")) << to_upstream("EHLO client.test")).done()
@@ -410,5 +418,22 @@ def test_a_leg_that_failed_to_reach_tls_is_not_tried_again() -> None:
         >> client("EHLO other.test")
         << to_upstream("EHLO other.test")
         >> upstream(STARTTLS_OFFERED)
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+    ).done()
+
+
+def test_nothing_of_the_first_connection_is_left_on_the_second() -> None:
+    book = handshaking()
+    book >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test"))
+    book.skip() >> upstream(b"250-half a reply\r\n250-and a ha")
+    book.done()
+    (
+        book
+        >> Closed(Leg.UPSTREAM, "reset")
+        << Connect("mx.test", 25)
+        >> UpstreamConnected()
+        >> upstream("220 mx.test")
+        << to_upstream("EHLO client.test")
+        >> upstream("250 mx.test")
         << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
     ).done()
