@@ -28,7 +28,7 @@ from smtpproxy.transport.openssl import require_openssl
 from smtpproxy.transport.trust import load_trust
 
 SERVER_CONTEXTS = 4096
-"""TLS contexts of certificates shown lately, about 10 KiB each: as many as there may be minted leaves."""
+"""TLS contexts of certificates shown lately, about 20 KiB each: as many as there may be minted leaves."""
 
 _log = Logger(namespace="smtpproxy")
 
