@@ -14,7 +14,10 @@ from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
 from smtpproxy.policy.model import (
+    DEFAULT_MECHANISMS,
     ESMTP_KEYWORDS,
+    MECHANISMS,
+    OPT_IN_KEYWORDS,
     ActionKind,
     BareNewline,
     Failure,
@@ -167,19 +170,17 @@ class GeneralSection(Section):
     )
 
 
-_KEYWORDS_LATER = frozenset({"BINARYMIME", "CHUNKING", "AUTH", "ETRN", "LIMITS", "REQUIRETLS"})
+_KEYWORDS = ESMTP_KEYWORDS | OPT_IN_KEYWORDS
 
 
 def _parse_keyword(value: object) -> str:
     word = str(value).upper()
-    if word in ESMTP_KEYWORDS:
+    if word in _KEYWORDS:
         return word
-    if word in _KEYWORDS_LATER:
-        raise refusal(f"{word} is not available yet; leave it out")
     if word == "STARTTLS":
         raise refusal("STARTTLS is governed by starttls.enabled; leave it out")
-    near = suggestion(word, ESMTP_KEYWORDS | _KEYWORDS_LATER)
-    raise refusal(f"{shown(value)} is no known extension; known are {', '.join(sorted(ESMTP_KEYWORDS))}{near}")
+    near = suggestion(word, _KEYWORDS)
+    raise refusal(f"{shown(value)} is no known extension; known are {', '.join(sorted(_KEYWORDS))}{near}")
 
 
 class EsmtpSection(Section):
@@ -188,9 +189,36 @@ class EsmtpSection(Section):
     enabled: Switch = Field(default=True, description="`false`: no EHLO on either leg, and so no STARTTLS.")
     allow: tuple[Annotated[str, Form("extension", _parse_keyword)], ...] = Field(
         default=tuple(sorted(ESMTP_KEYWORDS)),
-        description="Extensions that clients may use where upstream has them too; all others are removed.",
+        description="Extensions that clients may use where upstream has them too; all others are removed. `REQUIRETLS` "
+        "passes only if it is named here, inside TLS, where upstream offers it inside TLS with a certificate that is "
+        "valid and bears its name.",
     )
     log_denied: Switch = Field(default=True, description="Whether removed extensions are recorded.")
+
+
+def _parse_mechanism(value: object) -> str:
+    word = str(value).upper()
+    if word in MECHANISMS:
+        return word
+    near = suggestion(word, MECHANISMS)
+    raise refusal(
+        f"{shown(value)} cannot pass a proxy: it is not known, binds to the channel, or may add a layer of its own; "
+        f"those that can are {', '.join(sorted(MECHANISMS))}{near}"
+    )
+
+
+class AuthenticationSection(Section):
+    """AUTH, which is relayed and never kept or logged."""
+
+    allow: tuple[Annotated[str, Form("mechanism", _parse_mechanism)], ...] = Field(
+        default=tuple(sorted(DEFAULT_MECHANISMS)),
+        description="Mechanisms that clients may use where upstream has them too; all others are removed.",
+    )
+    plaintext: Switch = Field(
+        default=False,
+        description="`true`: the inside leg (the client's outbound, upstream's inbound) may be in clear; otherwise "
+        "AUTH is offered and forwarded only while both legs are on TLS.",
+    )
 
 
 class ActionFile(Section):
@@ -199,7 +227,6 @@ class ActionFile(Section):
     later: ClassVar[frozenset[str]] = frozenset(
         {
             "greeting",
-            "authentication",
             "mail_from",
             "rcpt_to",
             "headers",
@@ -221,3 +248,4 @@ class ActionFile(Section):
     starttls: StartTlsSection = Field(default=StartTlsSection(), description="Explicit TLS, port 25.")
     general: GeneralSection = Field(default=GeneralSection(), description="Limits of a session.")
     esmtp: EsmtpSection = Field(default=EsmtpSection(), description="The extended dialogue.")
+    authentication: AuthenticationSection = Field(default=AuthenticationSection(), description="The client's AUTH.")

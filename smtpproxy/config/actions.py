@@ -10,6 +10,7 @@ from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part, problems
 from smtpproxy.policy.model import (
     ActionKind,
+    Authentication,
     EncryptionRule,
     Esmtp,
     General,
@@ -61,6 +62,7 @@ def _make_action(
         starttls=_starttls(file, explicit),
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
+        authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),
     )
 
 

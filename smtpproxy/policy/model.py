@@ -165,8 +165,42 @@ class General:
     bare_newline: BareNewline = BareNewline.NORMALIZE
 
 
-ESMTP_KEYWORDS = frozenset({"SIZE", "8BITMIME", "PIPELINING", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"})
-"""Extensions that this version handles; of the contract's list the others are not built yet."""
+ESMTP_KEYWORDS = frozenset(
+    {
+        "SIZE",
+        "8BITMIME",
+        "BINARYMIME",
+        "CHUNKING",
+        "PIPELINING",
+        "DSN",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "AUTH",
+        "ETRN",
+        "LIMITS",
+    }
+)
+"""Extensions that pass unless the administrator says otherwise."""
+
+OPT_IN_KEYWORDS = frozenset({"REQUIRETLS"})
+"""Extensions that pass only where the administrator names them."""
+
+MECHANISMS = frozenset(
+    {
+        "PLAIN",
+        "LOGIN",
+        "CRAM-MD5",
+        "SCRAM-SHA-1",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-512",
+        "XOAUTH2",
+        "OAUTHBEARER",
+        "ANONYMOUS",
+    }
+)
+"""Mechanisms of AUTH that can pass a proxy: none binds to the channel, none may add a layer of its own."""
+
+DEFAULT_MECHANISMS = frozenset({"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +213,17 @@ class Esmtp:
 
 
 @dataclass(frozen=True, slots=True)
+class Authentication:
+    """Which mechanisms of AUTH may pass, and whether the inside leg may be in clear meanwhile.
+
+    Inside is the client's leg outbound, upstream's inbound; the other leg is always on TLS.
+    """
+
+    allow: frozenset[str] = DEFAULT_MECHANISMS
+    plaintext: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyAction:
     """The rules for a policy's traffic; ``implicit_profile`` is the TLS profile of port 465."""
 
@@ -188,6 +233,7 @@ class ProxyAction:
     starttls: StartTls
     general: General = General()
     esmtp: Esmtp = field(default_factory=Esmtp)
+    authentication: Authentication = Authentication()
 
 
 @dataclass(frozen=True, slots=True)

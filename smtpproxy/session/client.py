@@ -8,7 +8,7 @@ from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.states import CLIENT, DIALOGUE, ClientState, ClientTrigger, step_client
 from smtpproxy.smtp.capabilities import Capabilities
-from smtpproxy.smtp.limits import COMMAND_LINE_OCTETS
+from smtpproxy.smtp.limits import AUTH_LINE_OCTETS
 from smtpproxy.smtp.lines import LineReader
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts
@@ -22,31 +22,39 @@ class Hold(IdentityEnum):
     QUEUE = "its pipelined commands fill the queue"
     UPSTREAM_BLOCKED = "upstream does not take more content"
     CLIENT_BLOCKED = "it does not take its replies"
+    CONTENT = "its content waits for upstream"
+    SPOOL = "its content waits for the disk"
 
 
 class ClientLeg:
     """One session's connection from the client.
 
     Attributes:
-        state: where the leg is.
+        state: where the leg is, by what was answered.
         facts: of its TLS, ``None`` in clear.
+        authenticated: whether upstream took its AUTH.
         finished: how it told that it sends no more, ``None`` while it may.
         helo: the EHLO or HELO name that was accepted last.
         offered: what the last EHLO reply offered.
         reader: the lines that were read and not yet heard.
     """
 
-    __slots__ = ("_holds", "_outbox", "facts", "finished", "helo", "octets_in", "offered", "reader", "state")
+    __slots__ = (
+        "_ahead", "_holds", "_outbox", "authenticated", "facts", "finished", "helo", "octets_in", "offered", "reader",
+        "state",
+    )  # fmt: skip
 
     def __init__(self, outbox: Outbox) -> None:
         self.state = ClientState.CONNECTED
         self.facts: TlsFacts | None = None
-        self.reader = LineReader(COMMAND_LINE_OCTETS)
+        self.authenticated = False
+        self.reader = LineReader(AUTH_LINE_OCTETS)
         self.finished: str | None = None
         self.helo = b""
         self.offered = NOTHING_OFFERED
         self.octets_in = 0
         self._outbox = outbox
+        self._ahead: ClientState | None = None
         self._holds: set[Hold] = set()
 
     @property
@@ -70,8 +78,16 @@ class ClientLeg:
         return bool(self._holds)
 
     def allows(self, trigger: ClientTrigger) -> bool:
-        """Whether ``trigger`` is legal in this state."""
-        return trigger in CLIENT[self.state]
+        """Whether ``trigger`` is legal, if upstream grants all that is under way."""
+        return trigger in CLIENT[self._ahead or self.state]
+
+    def expect(self, trigger: ClientTrigger) -> None:
+        """Hear the client's next commands as if ``trigger``, which is under way, had been granted."""
+        self._ahead = step_client(self._ahead or self.state, trigger)
+
+    def settle(self) -> None:
+        """Nothing is under way any more: what counts is what was granted."""
+        self._ahead = None
 
     def step(self, trigger: ClientTrigger) -> None:
         """Go to the next state."""

@@ -1,26 +1,35 @@
-"""What each command of the client does, and what upstream's reply to it does.
+"""Which of the client's lines is heard when, and who answers what.
 
-Source: RFC 5321 s4.1.1 (commands), s4.3.2 (which reply a command may get); RFC 3207 s4 (STARTTLS).
+Source: RFC 5321 s4.1.1 (commands), s4.3.2 (which reply a command may get); RFC 2920 s3.1 (groups of commands).
 
-One command is under way at a time; what the client pipelined waits in its line buffer, so that replies come in order.
+MAIL, RCPT and DATA that the client pipelined go upstream as a group, where upstream takes groups; every other command
+waits until nothing is under way. What waits stays in the line buffer, so that replies come in order.
 """
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from dataclasses import dataclass
+from typing import Final, TypeAlias, assert_never
 
-from smtpproxy.policy.encryption import decide_offer
+from smtpproxy.session.authentication import Authentication
 from smtpproxy.session.client import Hold
+from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.hello import Hello
 from smtpproxy.session.mailing import Mailing
-from smtpproxy.session.states import ClientState
+from smtpproxy.session.sent import Sent
+from smtpproxy.session.states import CONTENT, ClientState
 from smtpproxy.smtp import catalogue
-from smtpproxy.smtp.capabilities import Capabilities, denied, offer
-from smtpproxy.smtp.command_parser import CommandError, is_foreign_protocol, parse_command
+from smtpproxy.smtp.command_parser import ChunkError, CommandError, is_foreign_protocol, parse_command
 from smtpproxy.smtp.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
     Command,
     Data,
     Ehlo,
+    Etrn,
+    Expn,
     Helo,
     Help,
     Mail,
@@ -30,7 +39,6 @@ from smtpproxy.smtp.commands import (
     Rset,
     StartTls,
     Unknown,
-    Unsupported,
     Verb,
     Vrfy,
 )
@@ -40,72 +48,118 @@ from smtpproxy.smtp.replies import Reply
 JUNK_LIMIT: Final = 100  # Postfix: smtpd_junk_command_limit 100, since the last message
 QUEUE_OCTETS: Final = 65_536  # pipelined commands that wait; 100 RCPTs are 6 KB
 
-_JUNK: Final = frozenset({Verb.NOOP, Verb.VRFY, Verb.HELP, Verb.RSET, Verb.EHLO, Verb.HELO})
-_OUTSIDE_THE_TABLE: Final = frozenset({Verb.STARTTLS, Verb.UNKNOWN, Verb.BDAT, Verb.AUTH, Verb.ETRN, Verb.EXPN})
+_JUNK: Final = frozenset({Verb.NOOP, Verb.VRFY, Verb.EXPN, Verb.HELP, Verb.RSET, Verb.EHLO, Verb.HELO, Verb.ETRN})
+_OUTSIDE_THE_TABLE: Final = frozenset({Verb.STARTTLS, Verb.UNKNOWN, Verb.BDAT})
 _TOO_LONG: Final = frozenset({LineFault.TOO_LONG, LineFault.HOPELESS})
 _CLOSES: Final = frozenset({LineFault.BARE_LF, LineFault.HOPELESS})
+_JOINED: Final = frozenset({Verb.MAIL, Verb.RCPT})
+"""Behind one of these, which upstream has not answered, RCPT and DATA may go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A line that is no command, and what it costs."""
+
+    reply: Reply
+    token: str
+    attack: bool = False
+
+
+Heard: TypeAlias = Command | Fault
 
 
 class Dialogue:
-    """One session's commands and replies; `mailing` has those of its transactions."""
+    """One session's commands and replies.
 
-    __slots__ = ("_action", "_exchange", "_junk", "mailing")
+    Attributes:
+        mailing: those of a transaction's envelope.
+        delivery: its content.
+    """
+
+    __slots__ = ("_authentication", "_exchange", "_hello", "_junk", "_next", "delivery", "mailing")
 
     def __init__(self, exchange: Exchange) -> None:
         self.mailing = Mailing(exchange)
+        self.delivery = Delivery(exchange, self.mailing)
+        self._hello = Hello(exchange, self.mailing)
+        self._authentication = Authentication(exchange)
         self._exchange = exchange
-        self._action = exchange.terms.policy.action
+        self._next: Heard | None = None  # was read, and waits until nothing is under way
         self._junk = 0
 
     # Lines
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something of the client's waits to be heard."""
+        return self._next is not None or self._exchange.client.reader.buffered > 0
+
     def received(self, data: bytes) -> None:
-        """Read what the client sent: content or commands."""
-        if self._exchange.client.state is ClientState.CONTENT:
-            self.mailing.received(data)
+        """Read what the client sent: content or lines."""
+        if self._exchange.client.state in CONTENT:
+            self.delivery.received(data)
         else:
             self._exchange.client.reader.feed(data)
 
     def pump(self) -> None:
-        """Hear the client's lines while nothing is under way; what has to wait is bounded in every state."""
-        client, exchange = self._exchange.client, self._exchange
-        while exchange.awaiting is None and client.in_dialogue and not client.is_blocked:
-            if self._is_foreign(client.reader.first_octet):  # another protocol may never send the end of a line
-                self._exchange.attack(catalogue.OTHER_PROTOCOL, "other-protocol")
+        """Hear the client's lines as far as they may be heard; what has to wait is bounded in every state."""
+        client = self._exchange.client
+        while client.in_dialogue and not client.is_blocked and self._read():
+            if self._exchange.is_busy and not self._joins():
                 break
-            line = client.reader.next_line()
-            if line is None:
-                break
-            self._hear(line)
+            heard, self._next = self._next, None
+            if heard is not None:
+                self._hear(heard)
         if client.reader.buffered > QUEUE_OCTETS:
             client.hold(Hold.QUEUE)
         else:
             client.release(Hold.QUEUE)
 
-    @staticmethod
-    def _is_foreign(first_octet: bytes) -> bool:
-        return bool(first_octet) and not first_octet.isalpha()
+    def _read(self) -> bool:
+        """Have something in ``_next``, if there is anything that may be looked at now."""
+        exchange, reader = self._exchange, self._exchange.client.reader
+        if exchange.is_busy and not self._may_join:  # behind DATA may stand content, which is no line
+            return False
+        if self._next is None and not reader.is_skipping:
+            self._next = self._read_next()
+        return self._next is not None and not reader.is_skipping
 
-    def _hear(self, line: Line) -> None:
-        if line.fault is not None:
-            self._hear_faulty(line.fault)
-            return
-        try:
-            command = parse_command(line.octets)
-        except CommandError as error:
-            self._exchange.refuse(error.reply, error.reason)
-            return
-        if isinstance(command, Unknown) and is_foreign_protocol(line.octets):
-            self._exchange.attack(catalogue.OTHER_PROTOCOL, "other-protocol")
-        else:
-            self._obey(command)
+    def _read_next(self) -> Heard | None:
+        client = self._exchange.client
+        challenged = client.state is ClientState.CHALLENGED
+        first = client.reader.first_octet
+        if first and not challenged and not first.isalpha():  # another protocol may never send the end of a line
+            return Fault(catalogue.OTHER_PROTOCOL, "other-protocol", attack=True)
+        line = client.reader.next_line()
+        if line is None:
+            return None
+        if challenged and line.fault not in _CLOSES:
+            return self._authentication.parse(line)
+        return _parse(line)
 
-    def _hear_faulty(self, fault: LineFault) -> None:
-        reply = catalogue.LINE_TOO_LONG if fault in _TOO_LONG else catalogue.BAD_LINE
-        if fault in _CLOSES:
-            self._exchange.attack(reply, fault.value)
+    @property
+    def _may_join(self) -> bool:
+        upstream = self._exchange.upstream
+        last = upstream.last_sent
+        return last is not None and last.command.verb in _JOINED and upstream.capabilities.offers("PIPELINING")
+
+    def _joins(self) -> bool:
+        """Whether ``_next`` may follow what is under way without waiting for its reply."""
+        command = self._next
+        if isinstance(command, Rcpt):
+            return self._exchange.client.allows(Verb.RCPT) and self.mailing.has_room
+        return isinstance(command, Data) and self._exchange.client.allows(Verb.DATA) and self.delivery.streams
+
+    def _hear(self, heard: Heard) -> None:
+        if isinstance(heard, Bdat) and (refusal := self.delivery.refuse_chunk(heard)):
+            self._exchange.client.reader.skip(heard.size)  # its octets are never lines; it is answered behind them
+            self._next = Fault(refusal.reply, refusal.because)
+        elif not isinstance(heard, Fault):
+            self._obey(heard)
+        elif heard.attack:
+            self._exchange.attack(heard.reply, heard.token)
         else:
-            self._exchange.refuse(reply, fault.value)
+            self._exchange.refuse(heard.reply, heard.token)
 
     # Commands
 
@@ -118,24 +172,28 @@ class Dialogue:
         else:
             self._out_of_order(command.verb)
 
-    def _dispatch(self, command: Command) -> None:
+    def _dispatch(self, command: Command) -> None:  # noqa: C901 - one branch a command, proved whole by assert_never
         match command:
             case Mail():
                 self.mailing.mail(command)
             case Rcpt():
                 self.mailing.rcpt(command)
             case Data():
-                self.mailing.data(command)
+                self.delivery.data(command)
+            case Bdat():
+                self.delivery.bdat(command)
             case Ehlo() | Helo():
-                self._identify(command)
+                self._hello.identify(command)
             case StartTls():
-                self._starttls()
-            case Rset() | Noop() | Vrfy() | Help():
+                self._hello.starttls()
+            case Auth():
+                self._authentication.begin(command)
+            case AuthResponse():
+                self._authentication.respond(command)
+            case Rset() | Noop() | Vrfy() | Expn() | Help() | Etrn():
                 self._pass_on(command)
             case Quit():
                 self._quit(command)
-            case Unsupported():
-                self._unsupported(command)
             case Unknown():
                 self._exchange.refuse(catalogue.UNKNOWN_COMMAND, "unknown-command")
             case _:
@@ -155,33 +213,26 @@ class Dialogue:
         else:
             self._exchange.refuse(reply, "out-of-order")
 
-    def _identify(self, command: Ehlo | Helo) -> None:
-        extended = self._action.esmtp.enabled
-        if isinstance(command, Ehlo) and not extended:
-            self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "esmtp-disabled")
-            return
-        self._exchange.awaiting = command
-        if self._exchange.upstream.is_open:
-            self._exchange.upstream.identify(command.name, extended=extended)
-        else:
-            self.identified()
-
-    def _pass_on(self, command: Rset | Noop | Vrfy | Help) -> None:
+    def _pass_on(self, command: Rset | Noop | Vrfy | Expn | Help | Etrn) -> None:
         if not self._exchange.upstream.is_open:
             self._answer_alone(command)
         elif isinstance(command, Noop):
             self._exchange.forward(Noop())  # its argument means nothing (RFC 5321 s4.1.1.9) and may be anything
         elif isinstance(command, Rset):
             self._exchange.forward(command)
+        elif isinstance(command, Etrn) and not self._exchange.client.offered.offers("ETRN"):
+            self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "etrn-not-offered")
         elif refusal := self._exchange.judge():  # it may name a recipient
             self._exchange.refuse(refusal.reply, refusal.because)
         else:
             self._exchange.forward(command)
 
-    def _answer_alone(self, command: Rset | Noop | Vrfy | Help) -> None:
+    def _answer_alone(self, command: Rset | Noop | Vrfy | Expn | Help | Etrn) -> None:
         """Upstream's certificate was refused: what changes nothing is granted."""
+        if isinstance(command, Rset):
+            self._reset()
         if isinstance(command, Rset | Noop):
-            self._other_replied(command, catalogue.OK)
+            self._exchange.answer(catalogue.OK)
         else:
             self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "no-upstream")
 
@@ -191,99 +242,75 @@ class Dialogue:
         else:
             self._exchange.finish(catalogue.BYE, "quit")
 
-    def _unsupported(self, command: Unsupported) -> None:
-        if command.verb is Verb.BDAT:  # octets of content follow, which must never be taken for commands
-            self._exchange.attack(catalogue.NOT_IMPLEMENTED, "bdat-not-offered")
-        else:
-            self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "command-not-implemented")
-
-    # STARTTLS
-
-    def _starttls(self) -> None:
-        client = self._exchange.client
-        if client.facts is not None:
-            self._exchange.refuse(catalogue.SECOND_STARTTLS, "second-starttls")
-        elif not client.allows(Verb.STARTTLS):
-            self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
-        elif not client.offered.offers("STARTTLS"):
-            self._exchange.refuse(catalogue.STARTTLS_NOT_OFFERED, "starttls-not-offered")
-        elif not self._offers_starttls():
-            self._exchange.answer(catalogue.TLS_NOT_READY)
-        else:
-            self._go_ahead()
-
-    def _go_ahead(self) -> None:
-        client = self._exchange.client
-        if client.reader.buffered:
-            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
-            return
-        client.reply(catalogue.GO_AHEAD_TLS)
-        client.step(Verb.STARTTLS)
-        client.forget()
-        self._exchange.rest()
-
-    def _offers_starttls(self) -> bool:
-        encrypted = self._exchange.upstream.facts is not None
-        return self._action.starttls.enabled and decide_offer(self._exchange.terms.rules, upstream_encrypted=encrypted)
-
     # What comes from upstream
 
     def identified(self) -> None:
         """EHLO or HELO was accepted: tell the client what holds now."""
-        command = self._exchange.take()
-        if isinstance(command, Ehlo):
-            self._answer_hello(command, self._offer(), None)
-        elif isinstance(command, Helo):
-            greeting = self._exchange.upstream.capabilities.greeting
-            self._answer_hello(command, Capabilities(greeting), Reply(_OK, (greeting,)))
+        self._hello.identified()
 
     def hello_refused(self, reply: Reply) -> None:
         """EHLO and HELO were refused by upstream."""
-        self._exchange.take()
-        self._exchange.answer(reply)
+        self._hello.refused(reply)
 
-    def replied(self, reply: Reply) -> None:
-        """Pass upstream's reply on and do what it means."""
-        command = self._exchange.take()
-        if isinstance(command, Quit):
+    def replied(self, sent: Sent, reply: Reply) -> None:
+        """Pass upstream's reply on, with those of ours behind it, and do what it means."""
+        if sent.own:
+            self.delivery.own_replied(sent.command, reply)
+        elif isinstance(sent.command, Quit):
             self._exchange.finish(reply if reply.code == catalogue.BYE.code else catalogue.BYE, "quit")
             return
-        if self.mailing.content is not None:
-            self._junk = 0
-            self.mailing.content_answered(reply)
-        elif isinstance(command, Mail):
-            self.mailing.mail_replied(command, reply)
-        elif isinstance(command, Rcpt):
-            self.mailing.rcpt_replied(command, reply)
-        elif isinstance(command, Data):
-            self.mailing.data_replied(reply)
-        elif command is not None:
-            self._other_replied(command, reply)
+        else:
+            self._relay(sent, reply)
+        for own in sent.behind:
+            self._exchange.client.reply(own)
+        self._go_on(reply)
+
+    def _relay(self, sent: Sent, reply: Reply) -> None:
+        match sent.command:
+            case Mail():
+                self.mailing.mail_replied(reply)
+            case Rcpt():
+                self.mailing.rcpt_replied(reply)
+            case Data():
+                self.delivery.data_replied(reply)
+            case Bdat():
+                self.delivery.chunk_replied(reply)
+            case Auth() | AuthResponse():
+                self._authentication.replied(sent.command, reply)
+            case Rset() if reply.is_positive:
+                self._reset()
+                self._exchange.relay(reply)
+            case _:
+                self._exchange.relay(reply)
+
+    def judged(self, reply: Reply) -> None:
+        """Pass on upstream's verdict about a message."""
+        self._junk = 0
+        self.delivery.judged(reply)
+        self._go_on(reply)
+
+    def _go_on(self, reply: Reply) -> None:
+        exchange = self._exchange
         if reply.is_closing:
-            self._exchange.finish(None, "upstream-closing")
+            exchange.finish(None, "upstream-closing")
+        elif not exchange.is_busy:
+            exchange.client.settle()
+            self.mailing.settle()
+            exchange.rest()
 
-    def _answer_hello(self, command: Ehlo | Helo, offered: Capabilities, reply: Reply | None) -> None:
-        client = self._exchange.client
-        self.mailing.end()
-        client.step(command.verb)
-        client.identified(command.name, offered)
-        self._exchange.answer(reply or offered.to_reply())
-
-    def _offer(self) -> Capabilities:
-        upstream, esmtp = self._exchange.upstream.capabilities, self._action.esmtp
-        self._exchange.journal.removed = denied(upstream, esmtp.allow) if esmtp.log_denied else ()
-        return offer(
-            upstream,
-            esmtp.allow,
-            starttls=self._exchange.client.facts is None and self._offers_starttls(),
-            size_limit=self._action.general.max_message_size,
-        )
-
-    def _other_replied(self, command: Command, reply: Reply) -> None:
-        if isinstance(command, Rset) and reply.is_positive:
-            self.mailing.end()
-            self._exchange.client.step(Verb.RSET)
-        self._exchange.answer(reply)
+    def _reset(self) -> None:
+        self.delivery.end()
+        self._exchange.client.step(Verb.RSET)
 
 
-_OK: Final = 250
+def _parse(line: Line) -> Heard:
+    if line.fault is not None:
+        reply = catalogue.LINE_TOO_LONG if line.fault in _TOO_LONG else catalogue.BAD_LINE
+        return Fault(reply, line.fault.value, attack=line.fault in _CLOSES)
+    try:
+        command = parse_command(line.octets)
+    except CommandError as error:
+        return Fault(error.reply, error.reason, attack=isinstance(error, ChunkError))
+    if isinstance(command, Unknown) and is_foreign_protocol(line.octets):
+        return Fault(catalogue.OTHER_PROTOCOL, "other-protocol", attack=True)
+    return command

@@ -1,6 +1,7 @@
 """Judge MAIL and RCPT by what was offered and by the limits, before policy and upstream do.
 
-Source: RFC 5321 s4.1.1.11 (parameters belong to offered extensions); RFC 1870 s6.1 (SIZE); RFC 6531 s3.5 (SMTPUTF8).
+Source: RFC 5321 s4.1.1.11 (parameters belong to offered extensions); RFC 1870 s6.1 (SIZE); RFC 6531 s3.5 (SMTPUTF8);
+RFC 3030 s3 (BINARYMIME); RFC 8689 s4.2.1 (REQUIRETLS).
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from smtpproxy.smtp.commands import Mail, Rcpt
 from smtpproxy.smtp.parameters import PARAMETER_EXTENSION, Parameter
 from smtpproxy.smtp.replies import Reply
 
-_BODIES: Final = frozenset({None, b"7BIT", b"8BITMIME"})
+_BINARY: Final = b"BINARYMIME"
 
 
 def refuse_mail(mail: Mail, offered: Capabilities, general: General) -> Refuse | None:
     """Return why MAIL cannot pass, or ``None``."""
-    if _asks_unoffered(mail.parameters, offered) or mail.body not in _BODIES:
+    if mail.require_tls and not offered.offers("REQUIRETLS"):
+        return Refuse(catalogue.REQUIRETLS_NOT_KEPT, "requiretls-not-offered")
+    unoffered_body = mail.body == _BINARY and not offered.offers("BINARYMIME")
+    if unoffered_body or _asks_unoffered(mail.parameters, offered):
         return Refuse(catalogue.BAD_PARAMETER, "parameter-not-offered")
     if mail.size is not None and mail.size > general.max_message_size:
         return Refuse(catalogue.MESSAGE_TOO_BIG, "message-too-big")

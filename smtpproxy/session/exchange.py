@@ -1,4 +1,4 @@
-"""One command under way at a time, its answer, and the count of what the client does wrong."""
+"""Replies to the client in the order of its commands, and the count of what the client does wrong."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from smtpproxy.policy.encryption import LegFacts, decide_mail
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
+from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
-from smtpproxy.smtp.commands import Command, Data, Help, Mail, Noop, Quit, Rcpt, Rset, Vrfy
+from smtpproxy.smtp.commands import Ehlo, Helo, Quit, Relayed
 from smtpproxy.smtp.replies import Reply
 
 ERROR_LIMIT: Final = 20  # Postfix: smtpd_hard_error_limit 20
@@ -32,19 +33,33 @@ class Exchange:
     """What every command and every reply of a session needs.
 
     Attributes:
-        awaiting: the command that upstream has not answered.
+        identifying: the EHLO or HELO that upstream has not answered, with all that belongs to it.
     """
 
-    __slots__ = ("_ender", "_errors", "awaiting", "client", "journal", "terms", "upstream")
+    __slots__ = ("_ender", "_errors", "client", "identifying", "journal", "outbox", "terms", "upstream")
 
-    def __init__(self, terms: Terms, ender: Ender, client: ClientLeg, upstream: UpstreamLeg, journal: Journal) -> None:
+    def __init__(
+        self, terms: Terms, ender: Ender, client: ClientLeg, upstream: UpstreamLeg, journal: Journal, outbox: Outbox
+    ) -> None:
         self.terms = terms
         self.client = client
         self.upstream = upstream
         self.journal = journal
-        self.awaiting: Command | None = None
+        self.outbox = outbox
+        self.identifying: Ehlo | Helo | None = None
         self._ender = ender
         self._errors = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether upstream has still to answer something."""
+        return self.identifying is not None or self.upstream.owes_reply
+
+    @property
+    def is_quitting(self) -> bool:
+        """Whether QUIT is under way."""
+        last = self.upstream.last_sent
+        return last is not None and isinstance(last.command, Quit)
 
     def legs(self) -> LegFacts:
         """Return what mail is judged against."""
@@ -56,20 +71,22 @@ class Exchange:
         decision = decide_mail(self.terms.rules, self.legs(), on_failure)
         return decision if isinstance(decision, Refuse) else None
 
-    def forward(self, command: Mail | Rcpt | Data | Rset | Noop | Vrfy | Help | Quit) -> None:
+    def forward(self, command: Relayed) -> None:
         """Send a command upstream; the client hears upstream's own reply."""
-        self.awaiting = command
-        self.upstream.command(command.verb, command.to_wire())
+        self.upstream.command(command)
 
-    def take(self) -> Command | None:
-        """Return the command that has been answered now."""
-        command, self.awaiting = self.awaiting, None
-        return command
+    def relay(self, reply: Reply) -> None:
+        """Pass on upstream's reply to the command that was sent first."""
+        self.client.reply(reply)
 
     def answer(self, reply: Reply) -> None:
-        """Give the client its reply; the next move is the client's."""
-        self.client.reply(reply)
-        self._ender.rest()
+        """Give the client a reply of this proxy's own, behind all that upstream owes it."""
+        last = self.upstream.last_sent
+        if last is not None and not last.own:
+            last.behind.append(reply)
+        else:
+            self.client.reply(reply)
+            self._ender.rest()
 
     def refuse(self, reply: Reply, token: str) -> None:
         """Answer a fault of the client; one too many ends the session."""
@@ -91,5 +108,6 @@ class Exchange:
         self._ender.finish(farewell, token)
 
     def rest(self) -> None:
-        """Leave the next move to the client."""
-        self._ender.rest()
+        """Leave the next move to the client, if nothing is owed to it."""
+        if not self.is_busy:
+            self._ender.rest()

@@ -36,12 +36,12 @@ from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
-from smtpproxy.session.states import ClientState, ClientStep
+from smtpproxy.session.sent import Sent
+from smtpproxy.session.states import CONTENT, ClientState, ClientStep
 from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
-from smtpproxy.smtp.commands import Quit
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
 from smtpproxy.tls.hello import ClientHello
@@ -68,7 +68,7 @@ class Session:
         self._journal = Journal(terms, circumstances, self._outbox)
         self._upstream = UpstreamLeg(self, terms, self._journal, self._outbox)
         self._journal.follow(self._client, self._upstream)
-        self._exchange = Exchange(terms, self, self._client, self._upstream, self._journal)
+        self._exchange = Exchange(terms, self, self._client, self._upstream, self._journal, self._outbox)
         self._dialogue = Dialogue(self._exchange)
         self._hello: ClientHello | None = None
         self._greeting: Reply | None = None
@@ -88,14 +88,14 @@ class Session:
             return
         if client.waits_for_upstream and not self._upstream.is_connected:
             self._write_unblocked(Leg.UPSTREAM)
-        if client.is_held or client.reader.buffered:
+        if client.is_held or self._dialogue.has_waiting:
             self._dialogue.pump()
         if client.finished is not None:
             self._end_if_answered(client.finished)
 
     def _end_if_answered(self, how: str) -> None:
         """A client that sends no more still hears what it waits for: its 250 above all."""
-        waits = self._exchange.awaiting is not None or self._client.state is ClientState.FINISHED
+        waits = self._exchange.is_busy or self._client.state is ClientState.FINISHED
         if not waits and not self._client.is_blocked:
             self.finish(None, f"client-{how}")
 
@@ -236,13 +236,17 @@ class Session:
         """Answer the client's EHLO with upstream's refusal."""
         self._dialogue.hello_refused(reply)
 
-    def upstream_replied(self, reply: Reply) -> None:
+    def upstream_replied(self, sent: Sent, reply: Reply) -> None:
         """Pass on a reply."""
-        self._dialogue.replied(reply)
+        self._dialogue.replied(sent, reply)
+
+    def upstream_judged(self, reply: Reply) -> None:
+        """Pass on the verdict about a message."""
+        self._dialogue.judged(reply)
 
     def upstream_spoke_early(self, reply: Reply) -> None:
         """Let upstream's refusal stand; the client hears it at its end of data."""
-        self._dialogue.mailing.refuse_content(Refuse(reply, "upstream-refused-early"))
+        self._dialogue.delivery.refuse_content(Refuse(reply, "upstream-refused-early"))
 
     def upstream_ended(self, farewell: Reply, token: str) -> None:
         """End the session, as soon as the client can be told."""
@@ -252,9 +256,9 @@ class Session:
             self._accept_tls(self._hello)
         elif state in _MUTE:
             self._ending = (farewell, token)
-        elif state is ClientState.CONTENT:
-            self._dialogue.mailing.refuse_content(Refuse(_AT_END_OF_DATA.get(farewell, farewell), token))
-        elif isinstance(self._exchange.awaiting, Quit):
+        elif state in CONTENT:
+            self._dialogue.delivery.refuse_content(Refuse(_AT_END_OF_DATA.get(farewell, farewell), token))
+        elif self._exchange.is_quitting:
             self.finish(catalogue.BYE, "quit")
         else:
             self.finish(farewell, token)
@@ -293,6 +297,10 @@ class Session:
                 self._end("client-does-not-read")
             case Timer.UPSTREAM_WRITE:
                 self._upstream.give_up("upstream-does-not-read")
+            case Timer.VERDICT:
+                self._upstream.give_up("upstream-timed-out")
+            case Timer.KEEP_AWAKE:
+                self._dialogue.delivery.keep_awake()
             case _:
                 assert_never(timer)
 
@@ -305,15 +313,15 @@ class Session:
 
     def _client_timed_out(self) -> None:
         state = self._client.state
-        if state is ClientState.CONTENT:
+        if state in CONTENT:
             self._judge_rate()
         elif state in _MUTE:
             self._end("client-handshake-timed-out")
-        elif self._client.in_dialogue and self._exchange.awaiting is None:
+        elif self._client.in_dialogue and not self._exchange.is_busy:
             self.finish(catalogue.IDLE, "client-idle")
 
     def _judge_rate(self) -> None:
-        if self._dialogue.mailing.is_progressing() or self._client.is_held:
+        if self._dialogue.delivery.is_progressing() or self._client.is_held:
             self._outbox.set_timer(Timer.CLIENT, timers.RATE_WINDOW_S)
         else:
             self.finish(catalogue.IDLE, "client-too-slow")
@@ -325,9 +333,9 @@ class Session:
         state = self._client.state
         if state is ClientState.PEEKING:
             self._collect_hello()
-        elif state is ClientState.CONTENT:
+        elif state in CONTENT:
             self._outbox.set_timer(Timer.CLIENT, timers.RATE_WINDOW_S)
-        elif self._ending is not None:
+        elif self._ending is not None and state not in _UNDER_WAY:
             self.finish(*self._ending)
         else:
             self._outbox.set_timer(Timer.CLIENT, self._general.idle_timeout_s)
@@ -336,7 +344,7 @@ class Session:
         """Tell the client ``farewell``, close both legs and report the session as ended by ``token``."""
         if farewell is not None and self._client.state not in _DEAF:
             self._client.reply(farewell)
-            self._dialogue.mailing.unanswered(farewell)
+            self._dialogue.delivery.unanswered(farewell)
         self._close(How.FLUSH, token)
 
     def _end(self, token: str) -> None:
@@ -346,7 +354,7 @@ class Session:
     def _end_soon(self, farewell: Reply, token: str) -> None:
         """End the session when no message is under way."""
         state = self._client.state
-        if state in _MUTE or state in _UNDER_WAY or self._exchange.awaiting is not None:
+        if state in _MUTE or state in _UNDER_WAY or self._exchange.is_busy:
             self._ending = (farewell, token)
         else:
             self.finish(farewell, token)
@@ -360,7 +368,7 @@ class Session:
     def _close(self, how: How, token: str, *, client_gone: bool = False) -> None:
         if self._client.state is ClientState.CLOSED:
             return
-        self._dialogue.mailing.end()
+        self._dialogue.delivery.end()
         self._journal.session_ended(token)
         self._client.step(ClientStep.CLOSE)
         if not client_gone:
@@ -372,12 +380,12 @@ class Session:
 _MUTE: Final = frozenset({ClientState.PEEKING, ClientState.HELD, ClientState.SECURING})
 """The client is in the middle of a handshake: it can be told nothing yet."""
 
-_DEAF: Final = _MUTE | {ClientState.CONTENT}
+_DEAF: Final = _MUTE | CONTENT
 """A reply would be taken for something else: TLS, or the answer to an end of data that is still to come."""
 
 _OLD: Final = (catalogue.TOO_OLD, "session-too-old")
 
-_UNDER_WAY: Final = frozenset({ClientState.CONTENT, ClientState.FINISHED})
+_UNDER_WAY: Final = CONTENT | {ClientState.CHUNKS, ClientState.FINISHED}
 
 _AT_END_OF_DATA: Final = {
     catalogue.UPSTREAM_GONE: catalogue.UPSTREAM_LOST,

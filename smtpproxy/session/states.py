@@ -1,7 +1,7 @@
 """Every state of both legs and every legal transition; an absent entry is the error.
 
 Source: RFC 5321 s4.1.4 (order of commands; a refused EHLO changes nothing); RFC 3207 s4.2 (after STARTTLS all is as
-after the greeting).
+after the greeting); RFC 3030 s2 (BDAT; DATA and BDAT never in one transaction); RFC 4954 s4 (no AUTH in a transaction).
 
 The drawings under `docs/states/` are made from these tables.
 """
@@ -27,7 +27,10 @@ class ClientState(IdentityEnum):
     IDENTIFIED = "identified"  # EHLO or HELO was accepted; no transaction
     SENDER = "sender"  # MAIL was accepted
     RECIPIENTS = "recipients"  # at least one RCPT was accepted
+    CHALLENGED = "challenged"  # AUTH was answered 334: its next line is no command
     CONTENT = "content"  # 354 was sent
+    CHUNK = "chunk"  # BDAT was said; its octets have not all come
+    CHUNKS = "chunks"  # a chunk has come, and it was not the last
     FINISHED = "finished"  # the end of data has come; its reply has not
     CLOSED = "closed"
 
@@ -40,8 +43,11 @@ class ClientStep(IdentityEnum):
     ACCEPT_TLS = "accept TLS"
     SECURED = "secured"
     GREET = "greet"
+    AUTH_ENDED = "AUTH ended"
+    END_OF_CHUNK = "end of chunk"
     END_OF_DATA = "end of data"
     ANSWERED = "content answered"
+    REFUSED = "content refused"
     CLOSE = "close"
 
 
@@ -60,7 +66,8 @@ class UpstreamState(IdentityEnum):
     HELLO_AGAIN = "hello again"  # the first EHLO inside TLS was sent; a refused handshake may show only now
     READY = "ready"  # takes commands
     CONTENT = "content"  # answered 354
-    FINAL = "final"  # the dot was sent
+    CHUNK = "chunk"  # BDAT was sent; its octets were not all
+    FINAL = "final"  # the dot or the last chunk was sent
     REFUSED = "refused"  # its certificate was refused: the leg is closed, the client's mail is refused
     CLOSED = "closed"
 
@@ -80,7 +87,9 @@ class UpstreamStep(IdentityEnum):
     STARTTLS_REFUSED = "STARTTLS refused"
     GO_AHEAD = "go ahead"
     CONTENT = "354"
-    DOT = "dot"
+    CHUNK = "BDAT"
+    END_OF_CHUNK = "end of chunk"
+    DOT = "dot or end of last chunk"
     ANSWERED = "answered"
     REFUSE_CERTIFICATE = "refuse certificate"
     FALL_BACK = "fall back"
@@ -90,7 +99,7 @@ class UpstreamStep(IdentityEnum):
 ClientTrigger: TypeAlias = Verb | ClientStep
 
 _C = ClientState
-_ANYWHERE_IN_DIALOGUE: Final = (Verb.NOOP, Verb.VRFY, Verb.HELP)
+_ANYWHERE_IN_DIALOGUE: Final = (Verb.NOOP, Verb.VRFY, Verb.EXPN, Verb.HELP)
 
 
 def _dialogue(state: ClientState, steps: Mapping[ClientTrigger, ClientState]) -> dict[ClientTrigger, ClientState]:
@@ -116,18 +125,48 @@ CLIENT: Final[Mapping[ClientState, Mapping[ClientTrigger, ClientState]]] = {
     _C.HELD: {ClientStep.ACCEPT_TLS: _C.SECURING, ClientStep.CLOSE: _C.CLOSED},
     _C.SECURING: {ClientStep.SECURED: _C.GREETED, ClientStep.CLOSE: _C.CLOSED},
     _C.GREETED: _dialogue(_C.GREETED, {}),
-    _C.IDENTIFIED: _dialogue(_C.IDENTIFIED, {Verb.MAIL: _C.SENDER, Verb.STARTTLS: _C.PEEKING}),
-    _C.SENDER: _dialogue(_C.SENDER, {Verb.RCPT: _C.RECIPIENTS}),
-    _C.RECIPIENTS: _dialogue(_C.RECIPIENTS, {Verb.RCPT: _C.RECIPIENTS, Verb.DATA: _C.CONTENT}),
+    _C.IDENTIFIED: _dialogue(
+        _C.IDENTIFIED,
+        {
+            Verb.MAIL: _C.SENDER,
+            Verb.STARTTLS: _C.PEEKING,
+            Verb.AUTH: _C.CHALLENGED,
+            Verb.ETRN: _C.IDENTIFIED,
+        },
+    ),
+    _C.CHALLENGED: {
+        Verb.RESPONSE: _C.CHALLENGED,
+        ClientStep.AUTH_ENDED: _C.IDENTIFIED,
+        ClientStep.CLOSE: _C.CLOSED,
+    },
+    _C.SENDER: _dialogue(_C.SENDER, {Verb.RCPT: _C.RECIPIENTS, ClientStep.REFUSED: _C.IDENTIFIED}),
+    _C.RECIPIENTS: _dialogue(
+        _C.RECIPIENTS,
+        {
+            Verb.RCPT: _C.RECIPIENTS,
+            Verb.DATA: _C.CONTENT,
+            Verb.BDAT: _C.CHUNK,
+            ClientStep.REFUSED: _C.IDENTIFIED,
+        },
+    ),
     _C.CONTENT: {ClientStep.END_OF_DATA: _C.FINISHED, ClientStep.CLOSE: _C.CLOSED},
+    _C.CHUNK: {
+        ClientStep.END_OF_CHUNK: _C.CHUNKS,
+        ClientStep.END_OF_DATA: _C.FINISHED,
+        ClientStep.CLOSE: _C.CLOSED,
+    },
+    _C.CHUNKS: _dialogue(_C.CHUNKS, {Verb.BDAT: _C.CHUNK, ClientStep.REFUSED: _C.IDENTIFIED}),
     _C.FINISHED: {ClientStep.ANSWERED: _C.IDENTIFIED, ClientStep.CLOSE: _C.CLOSED},
     _C.CLOSED: {},
 }
 
-DIALOGUE: Final = frozenset({_C.GREETED, _C.IDENTIFIED, _C.SENDER, _C.RECIPIENTS})
-"""The states in which the client's lines are commands."""
+DIALOGUE: Final = frozenset({_C.GREETED, _C.IDENTIFIED, _C.CHALLENGED, _C.SENDER, _C.RECIPIENTS, _C.CHUNKS})
+"""The states in which the client sends lines."""
 
-TRANSACTION: Final = frozenset({_C.SENDER, _C.RECIPIENTS, _C.CONTENT, _C.FINISHED})
+CONTENT: Final = frozenset({_C.CONTENT, _C.CHUNK})
+"""The states in which the client sends content."""
+
+TRANSACTION: Final = frozenset({_C.SENDER, _C.RECIPIENTS, _C.CONTENT, _C.CHUNK, _C.CHUNKS, _C.FINISHED})
 """The states in which a transaction exists."""
 
 _U = UpstreamState
@@ -166,8 +205,9 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.FALL_BACK: _U.DIALLING,
         **_END,
     },
-    _U.READY: {_S.HELLO: _U.HELLO_ANEW, _S.CONTENT: _U.CONTENT, **_END},
+    _U.READY: {_S.HELLO: _U.HELLO_ANEW, _S.CONTENT: _U.CONTENT, _S.CHUNK: _U.CHUNK, **_END},
     _U.CONTENT: {_S.DOT: _U.FINAL, **_END},
+    _U.CHUNK: {_S.END_OF_CHUNK: _U.READY, _S.DOT: _U.FINAL, **_END},
     _U.FINAL: {_S.ANSWERED: _U.READY, **_END},
     _U.REFUSED: dict(_END),
     _U.CLOSED: {},

@@ -16,6 +16,8 @@ class Timer(IdentityEnum):
     UPSTREAM = "upstream"  # its connection, handshake or next reply
     CLIENT_WRITE = "client-write"  # the client takes what was sent to it
     UPSTREAM_WRITE = "upstream-write"  # upstream takes what was sent to it
+    VERDICT = "verdict"  # on content that was held, from the client's end of data to the reply
+    KEEP_AWAKE = "keep-awake"  # upstream hears NOOP while content is held
 
 
 HELLO_S = 10  # a ClientHello is one or two packets
@@ -23,7 +25,8 @@ HANDSHAKE_S = 30  # Postfix: smtpd_starttls_timeout 300 s; two round trips need 
 CONNECT_S = 30  # Postfix: smtp_connect_timeout 30 s
 QUIT_S = 10  # nobody loses by our not waiting for a 221
 WRITE_S = 180  # RFC 5321 s4.5.3.2.5: 3 minutes for each block of data
-RATE_WINDOW_S = 60  # how often a content's progress is looked at
-RATE_OCTETS = 6_000  # a window's least progress: 100 octets a second, a tenth of what a 9600 baud line carries
+RATE_WINDOW_S = 300  # how often a content's progress is looked at; RFC 5321 s4.5.3.2.5 grants a block 3 minutes
+RATE_OCTETS = 30_000  # a window's least progress: 100 octets a second, a tenth of what a 9600 baud line carries
 FINAL_S = 585  # RFC 5321 s4.5.3.2.6: the client waits 600 s for the reply to its dot; ours must come before
+KEEP_AWAKE_S = 60  # RFC 5321 s4.5.3.2.7 has a server wait 5 minutes, and many wait one or two
 GRACE_S = 600  # a session over its age may end the message that it is at

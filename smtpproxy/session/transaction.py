@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from smtpproxy.audit import RecipientResult, Status
@@ -12,11 +13,16 @@ from smtpproxy.smtp.replies import Reply
 
 @dataclass(slots=True)
 class Recipient:
-    """A recipient that was asked for, and the reply to its RCPT."""
+    """A recipient that was asked for, and the reply to its RCPT, ``None`` until it comes."""
 
     address: bytes
-    reply: Reply
+    reply: Reply | None = None
     because: str | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the message is for it."""
+        return self.reply is not None and self.reply.is_positive
 
 
 @dataclass(slots=True)
@@ -25,11 +31,13 @@ class Transaction:
 
     Attributes:
         mail: the command that began it.
+        granted: whether upstream took MAIL.
         started_s: when, in the session's clock.
         recipients: all that were asked for, in order.
         accepted: how many of them stand.
         reply: the reply that decided about the message: to MAIL, to DATA or to the end of data.
         because: the token of what this proxy refused, ``None`` if it refused nothing.
+        rules: the message rules that applied.
         size_octets: content octets that came in.
         whole: whether the whole content was read.
         normalized: whether bare newlines were made CRLF.
@@ -41,18 +49,37 @@ class Transaction:
     started_s: float
     recipients: list[Recipient] = field(default_factory=list)
     accepted: int = 0
+    granted: bool = False
     reply: Reply | None = None
     because: str | None = None
+    rules: tuple[str, ...] = ()
     size_octets: int = 0
     whole: bool = False
     normalized: bool = False
     dot_sent: bool = False
     answered: bool = False
+    _unanswered: deque[Recipient] = field(default_factory=deque)
 
-    def asked(self, rcpt: Rcpt, reply: Reply, because: str | None = None) -> None:
-        """Keep the answer to an RCPT."""
-        self.recipients.append(Recipient(rcpt.path.octets, reply, because))
-        self.accepted += reply.is_positive
+    @property
+    def outstanding(self) -> int:
+        """How many recipients were asked for and not answered."""
+        return len(self._unanswered)
+
+    def ask(self, rcpt: Rcpt) -> None:
+        """Keep a recipient that upstream is asked for."""
+        recipient = Recipient(rcpt.path.octets)
+        self.recipients.append(recipient)
+        self._unanswered.append(recipient)
+
+    def answer(self, reply: Reply) -> None:
+        """Keep upstream's answer to the first RCPT that has none."""
+        recipient = self._unanswered.popleft()
+        recipient.reply = reply
+        self.accepted += recipient.stands
+
+    def refuse_recipient(self, rcpt: Rcpt, refusal: Refuse) -> None:
+        """Keep a recipient that this proxy refused."""
+        self.recipients.append(Recipient(rcpt.path.octets, refusal.reply, refusal.because))
 
     def refused(self, refusal: Refuse) -> None:
         """Keep why this proxy refused the message."""
@@ -75,8 +102,9 @@ class Transaction:
         return tuple(self._result(each) for each in self.recipients)
 
     def _result(self, recipient: Recipient) -> RecipientResult:
-        reply = self.reply if recipient.reply.is_positive else recipient.reply
-        because = self.because if recipient.reply.is_positive else recipient.because
+        refused = recipient.reply is not None and not recipient.stands
+        reply = recipient.reply if refused else self.reply
+        because = recipient.because if refused else self.because
         return RecipientResult(recipient.address, status_of(reply), reply, because)
 
 

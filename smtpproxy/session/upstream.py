@@ -1,33 +1,32 @@
-"""The upstream leg: dial, greeting, EHLO, STARTTLS, EHLO again, then one reply for each command.
+"""The upstream leg: its replies to what was sent, in order, and content as DATA or in chunks.
 
-Source: RFC 5321 s3.1, s3.2, s4.1.1.1 (HELO where EHLO is refused); RFC 3207 s4 (STARTTLS).
+Source: RFC 5321 s4.1.1.4 (DATA), s4.3.2 (replies); RFC 2920 s3.1 (groups); RFC 3030 s2 (BDAT); RFC 4954 s4 (334).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from smtpproxy.errors import ProtocolError
-from smtpproxy.policy.encryption import Plan, Reached
 from smtpproxy.session import timers
-from smtpproxy.session.actions import Connect, ConnectTls, How, StartTls
+from smtpproxy.session.actions import How
 from smtpproxy.session.legs import Leg
+from smtpproxy.session.opening import UpstreamOpening
 from smtpproxy.session.outbox import Outbox
-from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
+from smtpproxy.session.sent import Sent
+from smtpproxy.session.states import UpstreamState, UpstreamStep
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
-from smtpproxy.smtp import catalogue, commands, limits
-from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
-from smtpproxy.smtp.commands import Ehlo, Helo, Verb
-from smtpproxy.smtp.replies import Reply, ReplyReader
-from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
-from smtpproxy.tls.names import matches
+from smtpproxy.smtp import catalogue, limits
+from smtpproxy.smtp.commands import Bdat, Relayed, Verb
+from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.facts import TlsFailure, TlsReason
 
-_BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
-_GO_AHEAD: Final = 220
-_START_CONTENT: Final = 354
+_INTERMEDIATE: Final = {Verb.DATA: 354, Verb.AUTH: 334, Verb.RESPONSE: 334}
+"""The one intermediate reply that a command may get."""
 
 _PATIENCE_S: Final = {
     Verb.MAIL: limits.MAIL_TIMEOUT_S,
@@ -37,82 +36,36 @@ _PATIENCE_S: Final = {
 }
 
 
-class UpstreamLeg:
-    """One session's connection to upstream, and its second one in clear where TLS broke.
+class UpstreamLeg(UpstreamOpening):
+    """One session's connection to upstream."""
 
-    Attributes:
-        state: where the leg is.
-        facts: of its TLS, ``None`` in clear.
-        failure: why TLS did not come about, ``None`` unless it was tried.
-        capabilities: of the last EHLO reply.
-        downgraded: whether TLS was wanted and the session went on in clear.
-    """
-
-    __slots__ = (
-        "_expected", "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall",
-        "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
-    )  # fmt: skip
+    __slots__ = ("_expected",)
 
     def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
-        self.state = UpstreamState.IDLE
-        self.facts: TlsFacts | None = None
-        self.failure: TlsFailure | None = None
-        self.capabilities = Capabilities(b"", ())
-        self.octets_in = 0
-        self.downgraded = False
-        self._owner = owner
-        self._terms = terms
-        self._reporter = reporter
-        self._outbox = outbox
-        self._reader = ReplyReader()
-        self._expected: deque[Verb] = deque()
-        self._name = b""
-        self._extended = True
-        self._server_name = terms.upstream_name
-        self._shortfall = Reached.NOT_OFFERED
+        super().__init__(owner, terms, reporter, outbox)
+        self._expected: deque[Sent] = deque()
 
-    # What it came to
-
-    @property
-    def reached(self) -> Reached:
-        """What mail is judged against."""
-        if self.facts is not None:
-            return Reached.ENCRYPTED
-        if self.state is UpstreamState.REFUSED:
-            return Reached.CERTIFICATE_REFUSED
-        return Reached.CLEAR if self._terms.plan is Plan.NEVER else self._shortfall
-
-    @property
-    def shortfall(self) -> TlsFailure | None:
-        """Why there is no TLS although it was wanted; ``None`` if there is, or before EHLO was answered."""
-        if self.failure is None and self.downgraded:
-            return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED)
-        return self.failure
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection, or one is being made."""
-        return self.state not in _GONE
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection."""
-        return self.is_open and self.state is not UpstreamState.DIALLING
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether it has not been dialled yet."""
-        return self.state is UpstreamState.IDLE
+    # What it is at
 
     @property
     def is_in_content(self) -> bool:
         """Whether content is on its way or its verdict is out: what is unsent must not complete a message."""
-        return self.state in (UpstreamState.CONTENT, UpstreamState.FINAL)
+        return self.state in _IN_CONTENT
 
     @property
     def is_speaking(self) -> bool:
         """Whether a reply has begun and not ended."""
         return self._reader.buffered > 0
+
+    @property
+    def owes_reply(self) -> bool:
+        """Whether it has to answer a command or the end of content."""
+        return bool(self._expected) or self.state is UpstreamState.FINAL
+
+    @property
+    def last_sent(self) -> Sent | None:
+        """The last command that it has not answered."""
+        return self._expected[-1] if self._expected else None
 
     @property
     def is_silent(self) -> bool:
@@ -121,85 +74,35 @@ class UpstreamLeg:
 
     # What the session asks of it
 
-    def dial(self, server_name: str | None = None) -> None:
-        """Open the connection; ``server_name`` is the client's SNI, passed on where the policy names no host."""
-        self._server_name = self._terms.upstream_name or server_name
-        self._step(UpstreamStep.DIAL)
-        self._connect()
-
-    def identify(self, name: bytes, *, extended: bool) -> None:
-        """Say EHLO (HELO if not ``extended``) with the client's own ``name``, and STARTTLS if that is due."""
-        self._name, self._extended = name, extended
-        self._hello()
-
-    def command(self, verb: Verb, wire: bytes) -> None:
+    def command(self, command: Relayed, *, own: bool = False) -> None:
         """Send a command and expect one reply."""
-        self._expected.append(verb)
-        self._outbox.send(Leg.UPSTREAM, wire)
-        self._outbox.set_timer(Timer.UPSTREAM, _PATIENCE_S.get(verb, limits.SERVER_TIMEOUT_S))
+        if not self._expected:
+            self._wait_for(command.verb)
+        self._expected.append(Sent(command, own))
+        self._outbox.send(Leg.UPSTREAM, command.to_wire())
+
+    def begin_chunk(self, command: Bdat, *, own: bool = False) -> None:
+        """Send BDAT, whose octets follow by `content`."""
+        self._step(UpstreamStep.CHUNK)
+        self.command(command, own=own)
 
     def content(self, octets: bytes) -> None:
         """Send octets of content."""
-        self._outbox.send(Leg.UPSTREAM, octets)
+        if octets:
+            self._outbox.send(Leg.UPSTREAM, octets)
 
-    def end_content(self, octets: bytes) -> None:
-        """Send the last octets of content and the dot; what follows decides about the message."""
+    def end_content(self) -> None:
+        """Send the dot; what follows decides about the message."""
         self._step(UpstreamStep.DOT)
-        self._outbox.send(Leg.UPSTREAM, octets + b".\r\n")
+        self._outbox.send(Leg.UPSTREAM, b".\r\n")
         self._outbox.set_timer(Timer.UPSTREAM, timers.FINAL_S)
 
-    def close(self, how: How) -> None:
-        """End the connection; with ``ABORT`` nothing that waits to be sent goes out."""
-        if self.is_open:
-            self._outbox.close(Leg.UPSTREAM, how)
-        if self.state is not UpstreamState.CLOSED:
-            self._step(UpstreamStep.CLOSE)
+    def end_chunk(self, *, last: bool) -> None:
+        """All octets of the chunk were sent; after the last one, what follows decides about the message."""
+        self._step(UpstreamStep.DOT if last else UpstreamStep.END_OF_CHUNK)
+        self._outbox.set_timer(Timer.UPSTREAM, timers.FINAL_S if last else limits.DATA_BLOCK_TIMEOUT_S)
 
     # What happens to it
-
-    def connected(self) -> None:
-        """TCP stands: begin implicit TLS or wait for the greeting."""
-        if self._terms.implicit:
-            self._step(UpstreamStep.SECURE)
-            self._start_tls()
-        else:
-            self._step(UpstreamStep.CONNECTED)
-            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
-
-    def unreachable(self, reason: str) -> None:
-        """TCP could not be had."""
-        self._end(catalogue.UPSTREAM_UNREACHABLE, f"upstream-{reason}")
-
-    def secured(self, facts: TlsFacts) -> None:
-        """The handshake is done: judge the certificate, then go on where TLS was begun."""
-        fault = self._certificate_fault(facts)
-        if fault is not None:
-            self._break_off(TlsFailure(fault, certificate=True))
-            return
-        implicit = self.state is UpstreamState.OPENING
-        self._step(UpstreamStep.SECURED)
-        self.facts = facts
-        self._reporter.tls(Leg.UPSTREAM, facts)
-        if implicit:
-            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
-        else:
-            self._send_hello()
-
-    def tls_failed(self, failure: TlsFailure) -> None:
-        """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
-        if failure.reason is TlsReason.NOT_TLS and self.state is UpstreamState.SECURING:
-            self._reporter.incident(Leg.UPSTREAM, _BEHIND_STARTTLS)
-            self._lost(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
-            return
-        self.facts = None
-        self._fell_short(failure, Reached.HANDSHAKE_FAILED)
-        if self.state is UpstreamState.OPENING:
-            self._lost(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
-        elif failure.certificate:
-            self._step(UpstreamStep.REFUSE_CERTIFICATE)
-            self._owner.upstream_identified()
-        else:
-            self._fall_back()
 
     def received(self, data: bytes) -> None:
         """Read the replies in ``data``."""
@@ -225,77 +128,35 @@ class UpstreamLeg:
         """What was waited for has not come."""
         if self.state in _HANDSHAKING:
             self._break_off(TlsFailure(TlsReason.TIMED_OUT))
-        elif self.is_open and not self.is_silent and self.state is not UpstreamState.CONTENT:
+        elif self.is_open and not self.is_silent and self.state not in _TAKES_CONTENT:
             self._end(self._farewell, "upstream-timed-out")
 
     def give_up(self, token: str) -> None:
         """Upstream is of no use any more."""
-        self._end(catalogue.UPSTREAM_GONE, token)
+        if self.is_open:
+            self._end(catalogue.UPSTREAM_GONE, token)
 
     # Replies, by state
-
-    def _greeting(self, reply: Reply) -> None:
-        if reply.code != _GO_AHEAD:
-            self._expect_error(reply)
-            self._end(reply, "upstream-refused-session")
-            return
-        self._step(UpstreamStep.GREETED)
-        if self._name:  # a second connection: the client has been greeted
-            self._hello()
-        else:
-            self._owner.upstream_greeted(reply)
-
-    def _hello_reply(self, reply: Reply) -> None:
-        if reply.is_closing:
-            self._end(reply, "upstream-closing")
-        elif reply.is_positive:
-            self._learn(reply)
-        elif reply.is_permanent and self._extended:
-            self._extended = False
-            self._step(UpstreamStep.HELLO_REFUSED)
-            self._hello()
-        else:
-            self._expect_error(reply)
-            self._step(UpstreamStep.HELLO_REFUSED)
-            self._owner.upstream_hello_refused(reply)
-
-    def _learn(self, reply: Reply) -> None:
-        self.capabilities = parse_capabilities(reply) if self._extended else Capabilities(reply.lines[0], ())
-        if self._wants_tls():
-            self._step(UpstreamStep.STARTTLS)
-            self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
-            self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
-        else:
-            self._identified(UpstreamStep.IDENTIFIED)
-
-    def _starttls_reply(self, reply: Reply) -> None:
-        if reply.is_closing:
-            self._end(reply, "upstream-closing")
-        elif reply.code == _GO_AHEAD:
-            self._go_ahead()
-        else:
-            self._expect_error(reply)
-            failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
-            self._fell_short(failure, Reached.NOT_OFFERED if reply.is_permanent else Reached.HANDSHAKE_FAILED)
-            self._identified(UpstreamStep.STARTTLS_REFUSED)
-
-    def _go_ahead(self) -> None:
-        if self._reader.buffered:
-            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
-            return
-        self._step(UpstreamStep.GO_AHEAD)
-        self._start_tls()
 
     def _command_reply(self, reply: Reply) -> None:
         if not self._expected:
             self._unsolicited(reply)
             return
-        verb = self._expected.popleft()
-        if verb is Verb.DATA and reply.code == _START_CONTENT:
-            self._step(UpstreamStep.CONTENT)
-        elif reply.is_intermediate or (verb is Verb.DATA and reply.is_positive):
+        sent = self._expected.popleft()
+        verb = sent.command.verb
+        if reply.is_intermediate:
+            self._intermediate(verb, reply)
+        elif verb is Verb.DATA and reply.is_positive:
             raise ProtocolError("unexpected-reply-code")
-        self._owner.upstream_replied(reply)
+        if self._expected:
+            self._wait_for(self._expected[0].command.verb)
+        self._owner.upstream_replied(sent, reply)
+
+    def _intermediate(self, verb: Verb, reply: Reply) -> None:
+        if _INTERMEDIATE.get(verb) != reply.code:
+            raise ProtocolError("unexpected-reply-code")
+        if verb is Verb.DATA:
+            self._step(UpstreamStep.CONTENT)
 
     def _early_reply(self, reply: Reply) -> None:
         if reply.is_positive or reply.is_intermediate:
@@ -306,100 +167,27 @@ class UpstreamLeg:
     def _final_reply(self, reply: Reply) -> None:
         if reply.is_intermediate:
             raise ProtocolError("unexpected-reply-code")
+        self._expected.clear()  # of BDAT LAST
         self._step(UpstreamStep.ANSWERED)
-        self._owner.upstream_replied(reply)
+        self._owner.upstream_judged(reply)
 
     def _unsolicited(self, reply: Reply) -> None:
         if not reply.is_closing:
             raise ProtocolError("unsolicited-reply")
         self._end(reply, "upstream-closing")
 
-    # Steps in common
-
-    def _step(self, step: UpstreamStep) -> None:
-        self.state = step_upstream(self.state, step)
-
-    def _connect(self) -> None:
-        upstream = self._terms.policy.upstream
-        self._outbox.put(Connect(upstream.host, upstream.port(self._terms.kind)))
-        self._outbox.set_timer(Timer.UPSTREAM, timers.CONNECT_S)
-
-    def _hello(self) -> None:
-        self._step(UpstreamStep.HELLO)
-        self._send_hello()
-
-    def _send_hello(self) -> None:
-        command = Ehlo(self._name) if self._extended else Helo(self._name)
-        self._outbox.send(Leg.UPSTREAM, command.to_wire())
-        self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
-
-    def _start_tls(self) -> None:
-        self._outbox.put(StartTls(ConnectTls(self._terms.profile, self._server_name)))
-        self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
-
-    def _identified(self, step: UpstreamStep) -> None:
-        self._step(step)
-        self.downgraded = self.facts is None and self._terms.plan is not Plan.NEVER
-        self._owner.upstream_identified()
-
-    def _wants_tls(self) -> bool:
-        if self._terms.plan is Plan.NEVER or self.facts is not None or self.failure is not None:
-            return False
-        return self.capabilities.offers("STARTTLS")
-
-    def _certificate_fault(self, facts: TlsFacts) -> TlsReason | None:
-        if not self._terms.enforces:
-            return None
-        if facts.chain is not Chain.VALID or facts.peer is None:
-            return facts.reason or TlsReason.VALIDATION_FAILURE
-        name = self._terms.upstream_name
-        return None if name is None or matches(name, facts.peer) else TlsReason.CERTIFICATE_HOST_MISMATCH
-
-    def _fall_back(self) -> None:
-        """A handshake that failed took its connection with it: once more, in clear."""
-        self._step(UpstreamStep.FALL_BACK)
-        self._reader = ReplyReader()
-        self._connect()
-
-    def _expect_error(self, reply: Reply) -> None:
-        if reply.is_positive or reply.is_intermediate:
-            raise ProtocolError("unexpected-reply-code")
-
-    @property
-    def _farewell(self) -> Reply:
-        """What the client is told when upstream is lost."""
-        return catalogue.UPSTREAM_UNREACHABLE if self.state in _UNGREETED else catalogue.UPSTREAM_GONE
-
-    def _fell_short(self, failure: TlsFailure, shortfall: Reached) -> None:
-        self.failure, self._shortfall = failure, shortfall
-        self._reporter.tls(Leg.UPSTREAM, failure)
-
-    def _break_off(self, failure: TlsFailure) -> None:
-        self._outbox.close(Leg.UPSTREAM, How.ABORT)
-        self.tls_failed(failure)
-
-    def _broke(self, farewell: Reply, token: str) -> None:
-        self._reporter.incident(Leg.UPSTREAM, token)
-        self._end(farewell, token)
-
-    def _end(self, farewell: Reply, token: str) -> None:
-        self.close(How.ABORT)
-        self._owner.upstream_ended(farewell, token)
-
-    def _lost(self, farewell: Reply, token: str) -> None:
-        """The connection has ended by itself."""
-        self._step(UpstreamStep.CLOSE)
-        self._owner.upstream_ended(farewell, token)
+    def _wait_for(self, verb: Verb) -> None:
+        self._outbox.set_timer(Timer.UPSTREAM, _PATIENCE_S.get(verb, limits.SERVER_TIMEOUT_S))
 
 
-_GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
 _HANDSHAKING: Final = frozenset({UpstreamState.OPENING, UpstreamState.SECURING})
-_TAKES_COMMANDS: Final = frozenset({UpstreamState.GREETED, UpstreamState.READY})
 _UPGRADING: Final = _HANDSHAKING | {UpstreamState.HELLO_AGAIN}
 """Upstream may still refuse TLS: in TLS 1.3 it says so only after our side of the handshake is done."""
 
-_UNGREETED: Final = frozenset({UpstreamState.DIALLING, UpstreamState.GREETING})
-_ON_REPLY: Final = {
+_TAKES_COMMANDS: Final = frozenset({UpstreamState.GREETED, UpstreamState.READY})
+_TAKES_CONTENT: Final = frozenset({UpstreamState.CONTENT, UpstreamState.CHUNK})
+_IN_CONTENT: Final = _TAKES_CONTENT | {UpstreamState.FINAL}
+_ON_REPLY: Final[Mapping[UpstreamState, Callable[[UpstreamLeg, Reply], None]]] = {
     UpstreamState.GREETING: UpstreamLeg._greeting,  # noqa: SLF001 - the table belongs to the class
     UpstreamState.HELLO: UpstreamLeg._hello_reply,  # noqa: SLF001
     UpstreamState.HELLO_ANEW: UpstreamLeg._hello_reply,  # noqa: SLF001
@@ -408,5 +196,6 @@ _ON_REPLY: Final = {
     UpstreamState.GREETED: UpstreamLeg._command_reply,  # noqa: SLF001 - NOOP and the like need no EHLO
     UpstreamState.READY: UpstreamLeg._command_reply,  # noqa: SLF001
     UpstreamState.CONTENT: UpstreamLeg._early_reply,  # noqa: SLF001
+    UpstreamState.CHUNK: UpstreamLeg._early_reply,  # noqa: SLF001
     UpstreamState.FINAL: UpstreamLeg._final_reply,  # noqa: SLF001
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from smtpproxy.session.legs import Leg
+from smtpproxy.session.sent import Sent
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
 
@@ -31,8 +32,11 @@ class UpstreamOwner(Protocol):
     def upstream_hello_refused(self, reply: Reply) -> None:
         """EHLO and HELO were refused."""
 
-    def upstream_replied(self, reply: Reply) -> None:
-        """The reply to the command under way, or to the end of data."""
+    def upstream_replied(self, sent: Sent, reply: Reply) -> None:
+        """The reply to a command, the next one that was not answered."""
+
+    def upstream_judged(self, reply: Reply) -> None:
+        """The reply to the end of data or to the last chunk."""
 
     def upstream_spoke_early(self, reply: Reply) -> None:
         """A reply while content was still on its way; the leg is closed."""

@@ -1,12 +1,14 @@
 """What a peer offers in its EHLO reply, and what the proxy offers in its own.
 
 Source: RFC 5321 s4.1.1.1 (form of the reply), s2.2.1 (extensions are per hop); RFC 1870 s3 (SIZE);
-RFC 2920 s3 (PIPELINING); RFC 3207 s4 (STARTTLS).
+RFC 2920 s3 (PIPELINING); RFC 3207 s4 (STARTTLS); RFC 4954 s3 (AUTH); RFC 9422 s3 (LIMITS); RFC 3030 s3 (BINARYMIME
+needs CHUNKING); RFC 8689 s3 (REQUIRETLS).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,11 +19,15 @@ from smtpproxy.smtp.replies import Reply
 _EHLO_LINE: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?: ++([\x20-\x7e]*+))?\Z")
 _SIZE: Final = re.compile(rb"[0-9]{1,20}\Z")
 
-_COMMANDS: Final = frozenset({"HELP", "VRFY"})
-"""Keywords of commands that pass in any case (RFC 5321 s4.1.1.6, s4.1.1.8): no extension to allow or not."""
+# limit-pair = 1*limit-name-char "=" *limit-value-char ; of a known limit the value is a number
+_LIMIT: Final = re.compile(rb"((?i:MAILMAX|RCPTMAX|RCPTDOMAINMAX))=([1-9][0-9]{0,5})\Z")
+_RECIPIENTS: Final = b"RCPTMAX"
+
+_COMMANDS: Final = frozenset({"HELP", "VRFY", "EXPN"})
+"""Keywords of commands that pass in any case (RFC 5321 s4.1.1.6 to s4.1.1.8): no extension to allow or not."""
 
 _NOT_REMOVED: Final = _COMMANDS | {"STARTTLS"}
-_HOP_LOCAL: Final = frozenset({"STARTTLS", "PIPELINING", "SIZE"})
+_HOP_LOCAL: Final = frozenset({"STARTTLS", "PIPELINING", "SIZE", "LIMITS", "AUTH", "REQUIRETLS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +65,55 @@ def parse_capabilities(reply: Reply) -> Capabilities:
     return Capabilities(reply.lines[0], tuple(keywords.items()))
 
 
-def offer(upstream: Capabilities, allow: frozenset[str], *, starttls: bool, size_limit: int) -> Capabilities:
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What this proxy itself can say on the hop from the client.
+
+    Args:
+        starttls: whether STARTTLS is offered, which nothing else can turn on.
+        size_limit: of a message in octets, 0 for none.
+        recipient_limit: of a transaction, 0 for none.
+        mechanisms: of AUTH, those that may pass now, in upper case.
+        requiretls: whether REQUIRETLS can be kept now.
+    """
+
+    starttls: bool
+    size_limit: int
+    recipient_limit: int = 0
+    mechanisms: frozenset[str] = frozenset()
+    requiretls: bool = False
+
+
+def offer(upstream: Capabilities, allow: frozenset[str], hop: Hop) -> Capabilities:
     """Decide what the client is offered.
 
     Args:
         upstream: what upstream offers now.
         allow: upper-case keywords that may be offered; all else is removed.
-        starttls: whether STARTTLS is offered, which no other argument can turn on.
-        size_limit: the proxy's own limit of a message in octets, 0 for none.
+        hop: what is ours to say.
 
     Returns:
-        Upstream's greeting; its allowed keywords verbatim, with PIPELINING, SIZE and STARTTLS as they hold on this hop.
+        Upstream's greeting; its allowed keywords verbatim, with those of the hop as they hold on it.
     """
     passing = (allow | _COMMANDS) - _HOP_LOCAL
+    if not ("CHUNKING" in allow and upstream.offers("CHUNKING")):
+        passing -= {"BINARYMIME"}
     keywords = [(name, argument) for name, argument in upstream.keywords if name in passing]
-    if "PIPELINING" in allow:
-        keywords.append(("PIPELINING", b""))
-    if "SIZE" in allow:
-        keywords.append(("SIZE", _smaller_size(upstream, size_limit)))
-    if starttls:
+    keywords += [(name, argument) for name, argument in _of_hop(upstream, hop) if name in allow]
+    if hop.starttls:
         keywords.append(("STARTTLS", b""))
     return Capabilities(upstream.greeting, tuple(keywords))
+
+
+def _of_hop(upstream: Capabilities, hop: Hop) -> Iterator[tuple[str, bytes]]:
+    yield "PIPELINING", b""
+    yield "SIZE", _smaller_size(upstream, hop.size_limit)
+    if limits := _smaller_limits(upstream, hop.recipient_limit):
+        yield "LIMITS", limits
+    if mechanisms := _passing_mechanisms(upstream, hop.mechanisms):
+        yield "AUTH", mechanisms
+    if hop.requiretls and upstream.offers("REQUIRETLS"):
+        yield "REQUIRETLS", b""
 
 
 def denied(upstream: Capabilities, allow: frozenset[str]) -> tuple[str, ...]:
@@ -93,6 +127,22 @@ def _smaller_size(upstream: Capabilities, size_limit: int) -> bytes:
     upstream_limit = int(argument) if _SIZE.match(argument) else 0
     limits = [limit for limit in (size_limit, upstream_limit) if limit]
     return b"%d" % min(limits) if limits else b""
+
+
+def _smaller_limits(upstream: Capabilities, recipient_limit: int) -> bytes:
+    """Return upstream's known limits, that of recipients lowered to ours."""
+    limits: dict[bytes, int] = {}
+    for word in (upstream.argument("LIMITS") or b"").split():
+        if match := _LIMIT.match(word):
+            limits[match[1].upper()] = int(match[2])
+    if recipient_limit:
+        limits[_RECIPIENTS] = min(recipient_limit, limits.get(_RECIPIENTS, recipient_limit))
+    return b" ".join([b"%b=%d" % limit for limit in limits.items()])
+
+
+def _passing_mechanisms(upstream: Capabilities, mechanisms: frozenset[str]) -> bytes:
+    offered = (upstream.argument("AUTH") or b"").decode("ascii", "replace").upper().split()
+    return " ".join([name for name in offered if name in mechanisms]).encode()
 
 
 def _to_line(name: str, argument: bytes) -> bytes:

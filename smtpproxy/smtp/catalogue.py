@@ -1,6 +1,7 @@
 """Every reply that the proxy makes itself.
 
-Source: RFC 5321 s4.2.3 (codes); RFC 3463 s3 (enhanced codes); RFC 3207 s4 (STARTTLS); RFC 1870 s4 (size).
+Source: RFC 5321 s4.2.3 (codes); RFC 3463 s3 (enhanced codes); RFC 3207 s4 (STARTTLS); RFC 1870 s4 (size);
+RFC 4954 s4 and s6 (AUTH); RFC 8689 s4.2.1 (REQUIRETLS); RFC 3030 s2, s3 (BDAT, BINARYMIME).
 
 One short sentence for any sender, never a name from inside. The text of a 421 does not begin with a domain, although
 RFC 5321 shows one: the codes are what programs read.
@@ -33,6 +34,12 @@ OTHER_PROTOCOL: Final = Reply.own(554, (5, 1), "This is an SMTP service")
 EARLY_TALK: Final = Reply.own(554, (5, 1), "Command sent before the greeting")
 TOO_MANY_ERRORS: Final = Reply.own(421, (7, 0), "Too many errors, closing connection")
 
+# AUTH ---------------------------------------------------------------------------------------------------------------
+
+AUTH_IN_CLEAR: Final = Reply.own(538, (7, 11), "Encryption required for requested authentication mechanism")
+AUTH_MECHANISM: Final = Reply.own(504, (5, 4), "Authentication mechanism not offered")
+AUTH_SYNTAX: Final = Reply.own(501, (5, 2), "Cannot decode the response")
+
 # STARTTLS on the client leg -----------------------------------------------------------------------------------------
 
 MUST_STARTTLS: Final = Reply.own(530, (7, 0), "Must issue a STARTTLS command first")
@@ -61,11 +68,17 @@ SESSION_TLS_REFUSED: Final = Reply.own(421, (7, 5), "Secure connection to the se
 BAD_SENDER: Final = Reply.own(501, (1, 7), "Bad sender address")
 BAD_RECIPIENT: Final = Reply.own(553, (1, 3), "Bad recipient address")
 TOO_MANY_RECIPIENTS: Final = Reply.own(452, (5, 3), "Too many recipients")
+REQUIRETLS_NOT_KEPT: Final = Reply.own(550, (7, 30), "REQUIRETLS support required")
 
 # The content --------------------------------------------------------------------------------------------------------
 
 MESSAGE_TOO_BIG: Final = Reply.own(552, (3, 4), "Message size exceeds limit")
 BARE_NEWLINE: Final = Reply.own(550, (5, 2), "Message contains a line feed without carriage return")
+BINARY_NEEDS_BDAT: Final = Reply.own(503, (5, 1), "BINARYMIME content must be sent with BDAT")
+CHUNK_TAKEN: Final = Reply.own(250, (0, 0), "Chunk received")
+HEADERS_TOO_BIG: Final = Reply.own(552, (3, 4), "Message header size exceeds limit")
+RULE_DENIED: Final = Reply.own(554, (7, 1), "Message refused")
+STORE_FAILED: Final = Reply.own(451, (3, 0), "Message cannot be stored now, try again later")
 BARE_CR: Final = Reply.own(550, (5, 2), "Message contains a carriage return without line feed")
 
 # Upstream and the session -------------------------------------------------------------------------------------------

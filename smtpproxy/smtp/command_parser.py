@@ -1,7 +1,7 @@
 """Parse a line of the client into a command; what that command's `to_wire` makes of it is what upstream gets.
 
 Source: RFC 5321 s4.1.1 (commands), s4.1.2 (arguments), s2.4 (verbs in any case); RFC 3207 s4 (STARTTLS
-has no argument).
+has no argument); RFC 3030 s2 (BDAT); RFC 4954 s4 and s8 (AUTH); RFC 1985 s5 (ETRN).
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from smtpproxy.errors import ProtocolError
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.addresses import AddressError, Path, parse_forward_path, parse_reverse_path
 from smtpproxy.smtp.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
     Command,
     Data,
     Ehlo,
+    Etrn,
+    Expn,
     Helo,
     Help,
     Mail,
@@ -27,11 +32,9 @@ from smtpproxy.smtp.commands import (
     Rset,
     StartTls,
     Unknown,
-    Unsupported,
-    Verb,
     Vrfy,
 )
-from smtpproxy.smtp.limits import EHLO_NAME_OCTETS
+from smtpproxy.smtp.limits import COMMAND_LINE_OCTETS, EHLO_NAME_OCTETS
 from smtpproxy.smtp.parameters import MAIL_VALUES, RCPT_VALUES, Parameter, ParameterError, Values, parse_parameters
 from smtpproxy.smtp.replies import Reply
 
@@ -49,6 +52,10 @@ class CommandError(ProtocolError):
         self.reply = reply
 
 
+class ChunkError(CommandError):
+    """A BDAT of a wrong form: how many octets of content follow is not known, so nothing behind it can be read."""
+
+
 def parse_command(octets: bytes) -> Command:
     """Parse one command line.
 
@@ -56,11 +63,26 @@ def parse_command(octets: bytes) -> Command:
         octets: the line without CRLF, free of CR, LF and NUL.
 
     Raises:
-        CommandError: the verb is known and its arguments are wrong.
+        ChunkError: BDAT has a wrong form.
+        CommandError: the verb is known and its arguments are wrong; or the line is too long for any verb but AUTH.
     """
     verb, _, argument = octets.rstrip(_BLANK).partition(b" ")
-    parse = _PARSERS.get(verb.upper())
+    verb = verb.upper()
+    if len(octets) > _COMMAND_OCTETS and verb != b"AUTH":
+        raise CommandError("line-too-long", catalogue.LINE_TOO_LONG)
+    parse = _PARSERS.get(verb)
     return _UNKNOWN if parse is None else parse(argument.lstrip(b" "))
+
+
+def parse_auth_response(octets: bytes) -> AuthResponse:
+    """Parse the line that answers a challenge of AUTH: base64, nothing at all, or ``*`` to cancel.
+
+    Raises:
+        CommandError: it is none of these.
+    """
+    if octets != CANCEL.octets and _BASE64.match(octets) is None:
+        raise CommandError("auth-response-syntax", catalogue.AUTH_SYNTAX)
+    return AuthResponse(octets)
 
 
 def is_foreign_protocol(octets: bytes) -> bool:
@@ -71,13 +93,25 @@ def is_foreign_protocol(octets: bytes) -> bool:
     return _FOREIGN.match(octets) is not None
 
 
+CANCEL: Final = AuthResponse(b"*")
+
 _BLANK: Final = b" \t"
 _UNKNOWN: Final = Unknown()
+_COMMAND_OCTETS: Final = COMMAND_LINE_OCTETS - len(b"\r\n")
 
 # Visible ASCII. Exim refuses underscores, Postfix nothing; hosts have odd names, and upstream may judge them.
 _NAME: Final = re.compile(rb"[\x21-\x7e]{1,%d}\Z" % EHLO_NAME_OCTETS)
 # String = Atom / Quoted-string; taken as any text without controls, since nobody keeps to it.
 _STRING: Final = re.compile(rb"[\x20-\x7e\x80-\xff]*+\Z")
+# chunk-size = 1*DIGIT ; end-marker = "LAST" ; 18 digits are more octets than there are disks
+_BDAT: Final = re.compile(rb"([0-9]{1,18})(?: ++(?i:(LAST)))?\Z")
+# sasl-mech = 1*20mech-char ; mech-char = UPPER-ALPHA / DIGIT / "-" / "_" ; lower case is taken too
+_AUTH: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: ++([^ ]++))?\Z")
+# base64 = base64-terminal / ( 1*(4base64-char) [base64-terminal] ), or nothing
+_BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_EMPTY_RESPONSE: Final = b"="
+# ETRN SP [option-character] node-name ; option-character = "@" / "#"
+_NODE: Final = re.compile(rb"[@#]?[\x21-\x7e]{1,%d}\Z" % EHLO_NAME_OCTETS)
 _FROM: Final = re.compile(rb"(?i:FROM): *+(?=<)")
 _TO: Final = re.compile(rb"(?i:TO): *+(?=<)")
 _FOREIGN: Final = re.compile(
@@ -145,9 +179,40 @@ def _parse_help(argument: bytes) -> Command:
 
 
 def _parse_vrfy(argument: bytes) -> Command:
+    return Vrfy(_parse_given_string(argument))
+
+
+def _parse_expn(argument: bytes) -> Command:
+    return Expn(_parse_given_string(argument))
+
+
+def _parse_given_string(argument: bytes) -> bytes:
     if not argument:
         raise CommandError("argument-missing", catalogue.SYNTAX)
-    return Vrfy(_parse_string(argument))
+    return _parse_string(argument)
+
+
+def _parse_etrn(argument: bytes) -> Command:
+    if _NODE.match(argument) is None:
+        raise CommandError("node-syntax", catalogue.SYNTAX)
+    return Etrn(argument)
+
+
+def _parse_bdat(argument: bytes) -> Command:
+    match = _BDAT.match(argument)
+    if match is None:
+        raise ChunkError("bdat-syntax", catalogue.SYNTAX)
+    return Bdat(int(match[1]), match[2] is not None)
+
+
+def _parse_auth(argument: bytes) -> Command:
+    match = _AUTH.match(argument)
+    if match is None:
+        raise CommandError("argument-syntax", catalogue.SYNTAX)
+    initial: bytes | None = match[2]
+    if initial is not None and initial != _EMPTY_RESPONSE and _BASE64.match(initial) is None:
+        raise CommandError("auth-response-syntax", catalogue.AUTH_SYNTAX)
+    return Auth(match[1].decode().upper(), initial)
 
 
 def _parse_string(argument: bytes) -> bytes:
@@ -165,11 +230,6 @@ def _without_argument(command: Command) -> Callable[[bytes], Command]:
     return parse
 
 
-def _unsupported(verb: Verb) -> Callable[[bytes], Command]:
-    command = Unsupported(verb)
-    return lambda _argument: command
-
-
 _PARSERS: Final[Mapping[bytes, Callable[[bytes], Command]]] = {
     b"EHLO": _parse_ehlo,
     b"HELO": _parse_helo,
@@ -182,8 +242,8 @@ _PARSERS: Final[Mapping[bytes, Callable[[bytes], Command]]] = {
     b"HELP": _parse_help,
     b"STARTTLS": _without_argument(StartTls()),
     b"QUIT": _without_argument(Quit()),
-    b"EXPN": _unsupported(Verb.EXPN),
-    b"BDAT": _unsupported(Verb.BDAT),
-    b"AUTH": _unsupported(Verb.AUTH),
-    b"ETRN": _unsupported(Verb.ETRN),
+    b"EXPN": _parse_expn,
+    b"BDAT": _parse_bdat,
+    b"AUTH": _parse_auth,
+    b"ETRN": _parse_etrn,
 }

@@ -1,11 +1,11 @@
 """The commands of the client as values, each with the one form in which it goes upstream.
 
-Source: RFC 5321 s4.1.1 (commands), s4.1.2 (arguments).
+Source: RFC 5321 s4.1.1 (commands), s4.1.2 (arguments); RFC 3030 s2 (BDAT); RFC 4954 s4 (AUTH); RFC 1985 s4 (ETRN).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from smtpproxy.enums import IdentityEnum
@@ -30,6 +30,7 @@ class Verb(IdentityEnum):
     QUIT = "QUIT"
     BDAT = "BDAT"
     AUTH = "AUTH"
+    RESPONSE = "response to an AUTH challenge"
     ETRN = "ETRN"
     UNKNOWN = "UNKNOWN"
 
@@ -117,6 +118,11 @@ class Mail:
         """Whether the client asks for SMTPUTF8."""
         return self.parameter(b"SMTPUTF8") is not None
 
+    @property
+    def require_tls(self) -> bool:
+        """Whether the client asks for REQUIRETLS (RFC 8689)."""
+        return self.parameter(b"REQUIRETLS") is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Rcpt:
@@ -143,6 +149,45 @@ class Data(_Bare):
 
 
 @dataclass(frozen=True, slots=True)
+class Bdat:
+    """BDAT: ``size`` octets of content follow the line, the content's last ones if ``last``."""
+
+    verb: ClassVar[Verb] = Verb.BDAT
+    size: int
+    last: bool = False
+
+    def to_wire(self) -> bytes:
+        """Return the command line with its CRLF, without the octets."""
+        return b"BDAT %d%b\r\n" % (self.size, b" LAST" if self.last else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """AUTH with a mechanism in upper case and, perhaps, an initial response, which nothing may ever print."""
+
+    verb: ClassVar[Verb] = Verb.AUTH
+    mechanism: str
+    initial: bytes | None = field(default=None, repr=False)
+
+    def to_wire(self) -> bytes:
+        """Return the command line with its CRLF."""
+        initial = b"" if self.initial is None else b" " + self.initial
+        return b"AUTH %b%b\r\n" % (self.mechanism.encode(), initial)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """The line that answers a challenge of AUTH, or cancels it, which nothing may ever print."""
+
+    verb: ClassVar[Verb] = Verb.RESPONSE
+    octets: bytes = field(repr=False)
+
+    def to_wire(self) -> bytes:
+        """Return the line with its CRLF."""
+        return self.octets + b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
 class Rset(_Bare):
     """RSET."""
 
@@ -161,6 +206,20 @@ class Vrfy(_WithText):
     """VRFY with a user name or mailbox."""
 
     verb: ClassVar[Verb] = Verb.VRFY
+
+
+@dataclass(frozen=True, slots=True)
+class Expn(_WithText):
+    """EXPN with the name of a list."""
+
+    verb: ClassVar[Verb] = Verb.EXPN
+
+
+@dataclass(frozen=True, slots=True)
+class Etrn(_WithText):
+    """ETRN with the name of a node, a ``@`` domain or a ``#`` queue."""
+
+    verb: ClassVar[Verb] = Verb.ETRN
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,22 +244,16 @@ class Quit(_Bare):
 
 
 @dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A known verb that is not handled. Its octets are not kept and it has no wire form: nothing of it can go on."""
-
-    verb: Verb
-
-
-@dataclass(frozen=True, slots=True)
 class Unknown:
     """No verb that is known. Its octets are not kept and it has no wire form: nothing of it can go on."""
 
     verb: ClassVar[Verb] = Verb.UNKNOWN
 
 
-Command: TypeAlias = (
-    Ehlo | Helo | Mail | Rcpt | Data | Rset | Noop | Vrfy | Help | StartTls | Quit | Unsupported | Unknown
-)
+Relayed: TypeAlias = Mail | Rcpt | Data | Bdat | Auth | AuthResponse | Rset | Noop | Vrfy | Expn | Etrn | Help | Quit
+"""What goes upstream as the client's own and gets a reply of its own."""
+
+Command: TypeAlias = Relayed | Ehlo | Helo | StartTls | Unknown
 
 
 def _to_wire(parameters: tuple[Parameter, ...]) -> bytes:

@@ -22,7 +22,10 @@ address alone is bounded by the two limits above and by the configured one."""
 
 COMMAND_LINE_OCTETS: Final = 2048
 """RFC: 512 with CRLF (s4.5.3.1.4), raised by each extension (SIZE by 26, BODY by 17, SMTPUTF8 by 10, DSN by more).
-Postfix: 2048 (`line_length_limit`). Exim: 16384, for AUTH. AUTH is not handled, so 2048 does."""
+Postfix: 2048 (`line_length_limit`). Exim: 16384, for AUTH, which has a limit of its own here."""
+
+AUTH_LINE_OCTETS: Final = 12_288
+"""RFC 4954 s4: 12288 with CRLF, for AUTH itself and for each response. Postfix: 12288 (`smtpd_sasl_response_limit`)."""
 
 DISCARDED_LINE_OCTETS: Final = 65_536
 """RFC: none. An over-long command line is dropped unbuffered and answered at its end; a line of 32 times the limit is

@@ -42,7 +42,7 @@ class LineReader:
         hopeless_octets: the longest line that is worth waiting for its end.
     """
 
-    __slots__ = ("_buffer", "_discarded", "_finished", "_hopeless_octets", "_limit_octets", "_searched")
+    __slots__ = ("_buffer", "_discarded", "_finished", "_hopeless_octets", "_limit_octets", "_searched", "_to_skip")
 
     def __init__(self, limit_octets: int, hopeless_octets: int = DISCARDED_LINE_OCTETS) -> None:
         self._limit_octets = limit_octets
@@ -50,6 +50,7 @@ class LineReader:
         self._buffer = bytearray()
         self._searched = 0  # octets of the buffer that hold no LF
         self._discarded = 0  # octets of the current line that are gone
+        self._to_skip = 0  # octets in front of the next line that are none
         self._finished = False
 
     @property
@@ -62,10 +63,27 @@ class LineReader:
         """The octet that the next line begins with; empty if none has come, or if it is gone already."""
         return b"" if self._discarded else bytes(self._buffer[:1])
 
+    @property
+    def is_skipping(self) -> bool:
+        """Whether octets are still to come that are no lines."""
+        return self._to_skip > 0
+
     def feed(self, data: bytes) -> None:
         """Add what was received."""
-        if not self._finished:
-            self._buffer += data
+        if self._finished:
+            return
+        if self._to_skip:
+            skipped = min(self._to_skip, len(data))
+            self._to_skip -= skipped
+            data = data[skipped:]
+        self._buffer += data
+
+    def skip(self, octets: int) -> None:
+        """Read and drop so many octets, from the start of the next line on; called between lines."""
+        held = bytes(self._buffer)
+        self._forget()
+        self._to_skip += octets
+        self.feed(held)
 
     def next_line(self) -> Line | None:
         """Return the next line, or ``None`` if more octets are needed."""
@@ -112,7 +130,7 @@ class LineReader:
 
     def _forget(self) -> None:
         self._buffer.clear()
-        self._searched = self._discarded = 0
+        self._searched = self._discarded = self._to_skip = 0
 
 
 def _name_fault(octets: bytes, *, too_long: bool) -> LineFault:

@@ -1,7 +1,8 @@
 """Parse the parameters of MAIL and RCPT, and check the values of those that are known.
 
 Source: RFC 5321 s4.1.2 (esmtp-param); RFC 1870 s3 (SIZE); RFC 6152 s2 (BODY), RFC 3030 s3 (BINARYMIME); RFC 6531 s3.4
-(SMTPUTF8); RFC 3461 s4.1 to s4.4 (NOTIFY, ORCPT, RET, ENVID), RFC 6533 s3 (ORCPT with UTF-8).
+(SMTPUTF8); RFC 3461 s4.1 to s4.4 (NOTIFY, ORCPT, RET, ENVID), RFC 6533 s3 (ORCPT with UTF-8); RFC 4954 s5 (AUTH);
+RFC 8689 s3 (REQUIRETLS).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MAIL_VALUES: Final[Values] = {
     b"SMTPUTF8": re.compile(rb"\Z"),
     b"RET": re.compile(rb"(?i:FULL|HDRS)\Z"),
     b"ENVID": re.compile(rb"(?=.{1,%d}\Z)%b\Z" % (ENVID_OCTETS, _XTEXT)),
+    b"AUTH": re.compile(rb"(?=.)(?:<>|%b)\Z" % _XTEXT),
+    b"REQUIRETLS": re.compile(rb"\Z"),
 }
 """The form of the values of MAIL's known parameters; a parameter without value is matched as an empty one."""
 
@@ -51,6 +54,8 @@ PARAMETER_EXTENSION: Final[Mapping[bytes, str]] = {
     b"SMTPUTF8": "SMTPUTF8",
     b"RET": "DSN",
     b"ENVID": "DSN",
+    b"AUTH": "AUTH",
+    b"REQUIRETLS": "REQUIRETLS",
     b"NOTIFY": "DSN",
     b"ORCPT": "DSN",
 }

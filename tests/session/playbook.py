@@ -12,6 +12,7 @@ from typing import NoReturn
 from smtpproxy.audit import Origin, Record, SessionRecord, TransactionRecord
 from smtpproxy.policy.model import (
     ActionKind,
+    Authentication,
     CertificateValidation,
     Direction,
     EncryptionRule,
@@ -65,6 +66,7 @@ class Setting:
     on_failure: OnFailure = OnFailure()
     general: General = General()
     esmtp: Esmtp = Esmtp()
+    authentication: Authentication = Authentication()
     starttls: bool = True
     host: str = "mx.test"
 
@@ -80,6 +82,7 @@ class Setting:
             starttls=StartTls(profile, (rule,), enabled=self.starttls, on_failure=self.on_failure),
             general=self.general,
             esmtp=self.esmtp,
+            authentication=self.authentication,
         )
         policy = Policy(
             name="p",
@@ -147,11 +150,18 @@ class Playbook:
         return self
 
     def __lshift__(self, expected: Action) -> Playbook:
-        """Expect the next action."""
+        """Expect the next action; of what is sent in one go, the next octets."""
         action = self._due.pop(0) if self._due else None
+        if isinstance(action, Send) and isinstance(expected, Send) and action.leg is expected.leg:
+            action = self._split(action, len(expected.data))
         if action != expected:
             self._fail(f"\n  was      {action!r:.400}\n  expected {expected!r:.400}")
         return self
+
+    def _split(self, action: Send, size: int) -> Send:
+        if size < len(action.data):
+            self._due.insert(0, Send(action.leg, action.data[size:]))
+        return Send(action.leg, action.data[:size])
 
     def skip(self) -> Playbook:
         """Leave out what the last event led to."""

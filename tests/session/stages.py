@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from smtpproxy.policy.model import CertificateValidation, PortKind, RecipientEncryption
+from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind, RecipientEncryption
 from smtpproxy.session.events import (
     ClientConnected,
     ClientHelloSeen,
@@ -32,6 +32,9 @@ from tests.session.playbook import (
 
 OFF_LOAD: Final = Setting(recipient=RecipientEncryption.NONE)
 """STARTTLS is offered to the client whatever upstream does, and none is asked of upstream."""
+
+PLAINTEXT: Final = Setting(authentication=Authentication(plaintext=True))
+"""The client may say AUTH in clear."""
 
 STARTTLS_OFFERED: Final = b"250-mx.test\r\n250 STARTTLS\r\n"
 
@@ -115,6 +118,33 @@ def sent_dot(setting: Setting | None = None) -> Playbook:
     return book.skip()
 
 
+def said_auth() -> Playbook:
+    """AUTH was sent, inside TLS to upstream."""
+    book = handshaking(PLAINTEXT)
+    book >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test"))
+    book.skip() >> upstream(b"250-mx.test\r\n250 AUTH LOGIN PLAIN\r\n")
+    book.skip() >> client("AUTH LOGIN")
+    return book.skip()
+
+
+def in_chunk(size: int = 100, *, last: bool = False) -> Playbook:
+    """BDAT was said and some of its octets have come."""
+    book = with_recipient(keywords="SIZE 100000,CHUNKING")
+    book >> client(b"BDAT %d%b\r\nsome" % (size, b" LAST" if last else b""))
+    return book.skip()
+
+
+def sent_chunk() -> Playbook:
+    """A chunk was sent, and not answered."""
+    book = in_chunk(4)
+    return book.skip()
+
+
+def sent_last_chunk() -> Playbook:
+    """The last chunk was sent."""
+    return in_chunk(4, last=True)
+
+
 UPSTREAM_STAGES: Final[Mapping[str, tuple[Callable[[], Playbook], UpstreamState]]] = {
     "greeting": (greeting, UpstreamState.GREETING),
     "greeted": (greeted, UpstreamState.GREETED),
@@ -126,6 +156,10 @@ UPSTREAM_STAGES: Final[Mapping[str, tuple[Callable[[], Playbook], UpstreamState]
     "idle in dialogue": (identified, UpstreamState.READY),
     "command": (said_noop, UpstreamState.READY),
     "data": (said_data, UpstreamState.READY),
+    "auth": (said_auth, UpstreamState.READY),
+    "chunk": (in_chunk, UpstreamState.CHUNK),
+    "chunk sent": (sent_chunk, UpstreamState.READY),
+    "last chunk": (sent_last_chunk, UpstreamState.FINAL),
     "content": (in_content, UpstreamState.CONTENT),
     "dot": (sent_dot, UpstreamState.FINAL),
 }
@@ -160,6 +194,20 @@ def securing() -> Playbook:
     return book.skip()
 
 
+def challenged() -> Playbook:
+    """The client was asked for its user name."""
+    book = said_auth()
+    book >> upstream("334 VXNlcm5hbWU6")
+    return book.skip()
+
+
+def between_chunks() -> Playbook:
+    """A chunk was answered."""
+    book = sent_chunk()
+    book >> upstream("250 4 octets")
+    return book.skip()
+
+
 def closed() -> Playbook:
     """The session is over."""
     book = greeted(OFF_LOAD)
@@ -176,6 +224,9 @@ CLIENT_STAGES: Final[Mapping[ClientState, Callable[[], Playbook]]] = {
     ClientState.IDENTIFIED: lambda: identified(OFF_LOAD),
     ClientState.SENDER: lambda: with_sender(OFF_LOAD),
     ClientState.RECIPIENTS: lambda: with_recipient(OFF_LOAD),
+    ClientState.CHALLENGED: challenged,
+    ClientState.CHUNK: in_chunk,
+    ClientState.CHUNKS: between_chunks,
     ClientState.CONTENT: lambda: in_content(OFF_LOAD),
     ClientState.FINISHED: lambda: sent_dot(OFF_LOAD),
     ClientState.CLOSED: closed,

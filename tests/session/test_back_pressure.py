@@ -117,7 +117,7 @@ def test_a_client_that_leaves_its_replies_unread_gets_no_more() -> None:
     book >> WriteUnblocked(Leg.CLIENT)
     replies = book.pending()
     assert replies[:2] == [ResumeReading(Leg.CLIENT), ResumeReading(Leg.UPSTREAM)]
-    assert len(replies) == 2 + 15
+    assert sum(action.data.count(b"\r\n") for action in replies if isinstance(action, Send)) == 15
 
 
 def test_two_reasons_not_to_read_have_both_to_go() -> None:
@@ -136,7 +136,7 @@ def test_ten_thousand_noops_in_one_go_are_answered_one_by_one_until_it_is_enough
     book = identified()
     book >> client(b"NOOP\r\n" * 10_000)
     actions = _answer_all(book)
-    to_the_client = [action.data for action in actions if isinstance(action, Send) and action.leg is Leg.CLIENT]
+    to_the_client = _lines_to_the_client(actions)
     assert to_the_client[:-1] == [b"250 Ok\r\n"] * (len(to_the_client) - 1)
     assert to_the_client[-1].startswith(b"421 4.7.0 ")
     assert actions[-1] == End()
@@ -147,9 +147,14 @@ def test_ten_thousand_noops_in_one_go_are_answered_one_by_one_until_it_is_enough
 def test_ten_thousand_unknown_commands_end_the_session_after_a_few() -> None:
     book = identified()
     book >> client(b"NONSENSE\r\n" * 10_000)
-    replies = [action.data[:9] for action in book.pending() if isinstance(action, Send)]
+    replies = [line[:9] for line in _lines_to_the_client(book.pending())]
     assert replies == [b"500 5.5.1"] * 20 + [b"421 4.7.0"]
     assert _session_record(book).faults == (("unknown-command", 21),)
+
+
+def _lines_to_the_client(actions: list[Action]) -> list[bytes]:
+    sent = [action.data for action in actions if isinstance(action, Send) and action.leg is Leg.CLIENT]
+    return b"".join(sent).splitlines(keepends=True)
 
 
 def _answer_all(book: Playbook) -> list[Action]:

@@ -316,7 +316,7 @@ def test_a_certificate_refused_late_never_leads_to_clear() -> None:
     book.skip() >> upstream("220 go on")
     book.skip() >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test"))
     book.skip() >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.CERTIFICATE_REVOKED, certificate=True))
-    book << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+    book << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
     (
         book
         >> client(SENDER)
@@ -340,7 +340,9 @@ def test_a_handshake_that_fails_in_every_detail() -> None:
         >> upstream("220 mx.test once more")
         << to_upstream("EHLO client.test")
         >> upstream(b"250-mx.test\r\n250-8BITMIME\r\n250 STARTTLS\r\n")
-        << to_client(b"250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(
+            b"250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n"
+        )
         >> client(SENDER)
         << to_upstream(SENDER)
     ).done()

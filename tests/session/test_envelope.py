@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
-from smtpproxy.policy.model import Esmtp, General
+from smtpproxy.policy.model import ESMTP_KEYWORDS, OPT_IN_KEYWORDS, Esmtp, General
 from smtpproxy.session.actions import Close, End, How, Send
 from smtpproxy.session.events import Closed
 from smtpproxy.session.legs import Leg
@@ -68,11 +68,16 @@ def test_a_parameter_of_rcpt_is_refused_where_its_extension_was_not_offered(para
 
 @pytest.mark.parametrize(
     "parameter",
-    [" BODY=BINARYMIME", " BODY=9BIT", " AUTH=<>", " REQUIRETLS", " X-OWN=1", " SIZE=ten", " SIZE", " SIZE=1 SIZE=1"],
+    [" BODY=9BIT", " AUTH=<>", " X-OWN=1", " SIZE=ten", " SIZE", " SIZE=1 SIZE=1"],
 )
 def test_what_is_not_handled_is_refused_though_upstream_may_know_it(parameter: str) -> None:
     book = identified(keywords=EVERYTHING + ",BINARYMIME,CHUNKING,REQUIRETLS,AUTH PLAIN")
     (book >> client(SENDER + parameter) << to_client(BAD_PARAMETER)).done()
+
+
+def test_requiretls_that_cannot_be_kept_is_refused() -> None:
+    book = identified(Setting(esmtp=Esmtp(allow=ESMTP_KEYWORDS | OPT_IN_KEYWORDS)), keywords="REQUIRETLS")
+    (book >> client(SENDER + " REQUIRETLS") << to_client("550 5.7.30 REQUIRETLS support required")).done()
 
 
 def test_an_extension_that_the_administrator_took_away_is_not_offered_and_not_accepted() -> None:
@@ -126,7 +131,7 @@ def test_the_smaller_size_is_offered(upstream_size: str, offered: int) -> None:
     book = greeted(Setting(general=General(max_message_size=5000)))
     book >> client("EHLO client.test")
     book.skip() >> upstream(f"250-mx.test\r\n250 {upstream_size}")
-    (book << to_client(f"250-mx.test\r\n250-PIPELINING\r\n250 SIZE {offered}")).done()
+    (book << to_client(f"250-mx.test\r\n250-PIPELINING\r\n250-SIZE {offered}\r\n250 LIMITS RCPTMAX=1000")).done()
 
 
 # Addresses
@@ -242,7 +247,7 @@ def test_a_client_that_never_stops_asking_for_more_is_closed_upon() -> None:
         granted(book, RECIPIENT)
     book >> client(f"{RECIPIENT}\r\n".encode() * 10_000)
     sent = book.pending()
-    replies = [action.data[:3] for action in sent if isinstance(action, Send)]
+    replies = [line[:3] for action in sent if isinstance(action, Send) for line in action.data.splitlines()]
     assert replies == [b"452"] * (3 + 20) + [b"421"]
     assert sent[-3:] == [Close(Leg.CLIENT, How.FLUSH), Close(Leg.UPSTREAM, How.FLUSH), End()]
 

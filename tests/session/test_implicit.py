@@ -86,7 +86,7 @@ def test_the_order_of_things() -> None:
         >> client("EHLO client.test")
         << to_upstream("EHLO client.test")
         >> upstream(b"250-mx.test\r\n250 STARTTLS\r\n")
-        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
         >> client("STARTTLS")
         << to_client("503 5.5.1 TLS already active")
         >> client("QUIT")

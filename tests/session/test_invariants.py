@@ -150,32 +150,38 @@ class AnySession(RuleBasedStateMachine):
         assert not self.collecting
         assert data.endswith(b"\r\n")
         self.greeted = True
-        assert not (self.secured[Leg.CLIENT] and b"STARTTLS" in data), "TLS inside TLS is offered"
+        verdict = self.upstream.verdict  # whose words are upstream's own
+        if self.secured[Leg.CLIENT] and not (verdict and data.startswith(verdict.to_wire())):
+            assert b"STARTTLS" not in data, "TLS inside TLS is offered"
         if data.startswith(b"354"):
             assert self.upstream.in_content
             self.content_starts = self.data_ends
         elif self.content_starts is not None:
             self.answered_content(data)
+        elif self.upstream.verdict is not None and data.startswith(self.upstream.verdict.to_wire()):
+            self.verdicts += self.upstream.verdict.is_positive  # on the last chunk
+            self.upstream.verdict = None
 
     def answered_content(self, data: bytes) -> None:
         assert self.client_ended_content, "a reply before the end of data"
         if data.startswith(b"2"):
             assert self.upstream.verdict is not None
-            assert self.upstream.verdict.to_wire() == data, "a success that is not upstream's own"
+            assert data.startswith(self.upstream.verdict.to_wire()), "a success that is not upstream's own"
             self.verdicts += 1
+            self.upstream.verdict = None
         self.content_starts = None
 
     def sent_upstream(self, data: bytes) -> None:
         assert self.connected
         assert not self.shaking[Leg.UPSTREAM]
-        was_content = self.upstream.in_content
+        was_content = self.upstream.in_content or self.upstream.in_chunk
         self.upstream.take(data)
         if was_content:
-            assert not self.upstream.ended or self.client_ended_content, "a dot that is not the client's"
+            assert not self.in_data or not self.upstream.ended or self.client_ended_content, "a dot of nobody's"
             return
-        if data.startswith(b"MAIL"):
+        if b"MAIL FROM" in data:
             self.mail_goes_out()
-        if data.startswith(b"DATA"):
+        if data.endswith(b"DATA\r\n"):
             self.data_ends = len(self.stream) - self.session._client.reader.buffered
 
     def mail_goes_out(self) -> None:
@@ -184,6 +190,10 @@ class AnySession(RuleBasedStateMachine):
             assert self.secured[Leg.UPSTREAM], "mail in clear to upstream"
         if implicit or self.setting.sender is SenderEncryption.REQUIRED:
             assert self.secured[Leg.CLIENT], "mail in clear from the client"
+
+    @property
+    def in_data(self) -> bool:
+        return self.content_starts is not None
 
     @property
     def client_ended_content(self) -> bool:
@@ -365,7 +375,7 @@ class AnySession(RuleBasedStateMachine):
     @invariant()
     def no_line_is_left_unheard(self) -> None:
         session = self.session
-        if session._client.in_dialogue and session._exchange.awaiting is None and Leg.CLIENT not in self.blocked:
+        if session._client.in_dialogue and not session._exchange.is_busy and Leg.CLIENT not in self.blocked:
             assert b"\n" not in session._client.reader._buffer
             assert self.over or not self.client_finished
 

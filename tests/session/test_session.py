@@ -21,7 +21,7 @@ def test_a_message_passes_in_clear() -> None:
         >> client("EHLO client.test")
         << to_upstream("EHLO client.test")
         >> upstream(b"250-mx.test\r\n250-SIZE 1000\r\n250-X-SECRET\r\n250 8BITMIME\r\n")
-        << to_client(b"250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 1000\r\n")
+        << to_client(b"250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250 LIMITS RCPTMAX=1000\r\n")
         >> client("mail from: <a@client.test> SIZE=10")
         << to_upstream("MAIL FROM:<a@client.test> SIZE=10")
         >> upstream("250 2.1.0 Ok")

@@ -50,7 +50,7 @@ def test_after_the_handshake_everything_begins_anew_on_both_legs() -> None:
         >> client("EHLO again.test")
         << to_upstream("EHLO again.test")
         >> upstream("250-mx.test\r\n250 8BITMIME")
-        << to_client("250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 50000000")
+        << to_client("250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000")
         >> client("STARTTLS")
         << to_client("503 5.5.1 TLS already active")
         >> client(SENDER)
@@ -81,7 +81,7 @@ def test_octets_behind_a_starttls_that_had_to_wait_end_the_session_too() -> None
     book >> upstream("250 mx.test")
     (
         book
-        << to_client("250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 STARTTLS")
+        << to_client("250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-LIMITS RCPTMAX=1000\r\n250 STARTTLS")
         << to_client("554 5.5.1 Data sent behind STARTTLS, closing connection")
         << Close(Leg.CLIENT, How.FLUSH)
         << Close(Leg.UPSTREAM, How.FLUSH)
@@ -166,7 +166,7 @@ def test_an_honest_offer_that_upstream_no_longer_lets_us_keep() -> None:
     book.skip() >> upstream("220 go on")
     book.skip() >> Upgraded(Leg.UPSTREAM, tls_facts())
     book.skip() >> upstream("250 mx.test")
-    book << to_client("250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 STARTTLS")
+    book << to_client("250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-LIMITS RCPTMAX=1000\r\n250 STARTTLS")
     book.session._upstream.facts = None
     (book >> client("STARTTLS") << to_client("454 4.7.0 TLS not available due to temporary reason")).done()
 
@@ -192,7 +192,7 @@ def test_ehlo_that_is_pipelined_inside_tls_waits_for_the_end_of_the_handshake() 
         >> Received(Leg.CLIENT, b"EHLO a.test\r\nNOOP\r\n")
         << to_upstream("EHLO a.test")
         >> upstream("250 mx.test")
-        << to_client("250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000")
+        << to_client("250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000")
         << to_upstream("NOOP")
     ).done()
 

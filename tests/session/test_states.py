@@ -68,7 +68,10 @@ def test_content_comes_behind_data_and_data_behind_a_recipient() -> None:
 
 
 def test_the_dot_goes_out_of_content_only_and_is_answered_once() -> None:
-    assert [state for state, row in UPSTREAM.items() if UpstreamStep.DOT in row] == [UpstreamState.CONTENT]
+    assert [state for state, row in UPSTREAM.items() if UpstreamStep.DOT in row] == [
+        UpstreamState.CONTENT,
+        UpstreamState.CHUNK,
+    ]
     assert [state for state, row in UPSTREAM.items() if UpstreamStep.ANSWERED in row] == [UpstreamState.FINAL]
 
 

@@ -73,7 +73,9 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "250 a|250 b": over(BROKE),
     },
     "hello": {
-        "250 mx.test": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
+        "250 mx.test": [
+            to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
+        ],
         "250-mx.test|250 STARTTLS": [to_upstream("STARTTLS")],
         "354 what": over(BROKE),
         "450 busy": [to_client("450 busy")],
@@ -83,7 +85,9 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "450 a|250 b": [to_client("450 a"), *over(BROKE)],
     },
     "hello anew": {
-        "250 mx.test": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
+        "250 mx.test": [
+            to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
+        ],
         "250-mx.test|250 STARTTLS": [to_upstream("STARTTLS")],
         "354 what": over(BROKE),
         "450 busy": [to_client("450 busy")],
@@ -96,8 +100,8 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "220 go on": [StartTls(ConnectTls(TlsProfile("profile"), "mx.test"))],
         "250 what": over(BROKE),
         "354 what": over(BROKE),
-        "454 busy": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
-        "502 what": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")],
+        "454 busy": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
+        "502 what": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
         "421 closing": over("421 closing"),
         "garbage": over(BROKE),
         "220 a|250 b": over(BEHIND_TLS),
@@ -108,7 +112,11 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "garbage": over(BEHIND_TLS),
     },
     "hello again": {
-        "250 mx.test": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 STARTTLS\r\n")],
+        "250 mx.test": [
+            to_client(
+                b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-LIMITS RCPTMAX=1000\r\n250 STARTTLS\r\n"
+            )
+        ],
         "354 what": over(BROKE),
         "450 busy": [to_client("450 busy")],
         "550 what": [to_upstream("HELO client.test")],
@@ -154,6 +162,59 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         ],
         "garbage": over(BROKE),
         "354 a|250 b": [to_client("354 a"), Close(Leg.UPSTREAM, How.ABORT)],
+    },
+    "auth": {
+        "334 VXNlcm5hbWU6": [to_client("334 VXNlcm5hbWU6")],
+        "235 welcome": [to_client("235 welcome")],
+        "354 what": over(BROKE),
+        "454 later": [to_client("454 later")],
+        "535 no": [to_client("535 no")],
+        "421 closing": [
+            to_client("421 closing"),
+            Close(Leg.CLIENT, How.FLUSH),
+            Close(Leg.UPSTREAM, How.FLUSH),
+            End(),
+        ],
+        "garbage": over(BROKE),
+        "334 a|250 b": [to_client("334 a"), *over(BROKE)],
+    },
+    "chunk": {
+        "250 what": [Close(Leg.UPSTREAM, How.ABORT)],
+        "354 what": [Close(Leg.UPSTREAM, How.ABORT)],
+        "450 what": [Close(Leg.UPSTREAM, How.ABORT)],
+        "550 what": [Close(Leg.UPSTREAM, How.ABORT)],
+        "421 closing": [Close(Leg.UPSTREAM, How.ABORT)],
+        "garbage": [Close(Leg.UPSTREAM, How.ABORT)],
+        "250 a|250 b": [Close(Leg.UPSTREAM, How.ABORT)],
+    },
+    "chunk sent": {
+        "250 4 octets": [to_client("250 4 octets")],
+        "354 what": over(BROKE),
+        "452 full": [to_upstream("RSET"), to_client("452 full")],
+        "552 too big": [to_upstream("RSET"), to_client("552 too big")],
+        "421 closing": [
+            to_upstream("RSET"),
+            to_client("421 closing"),
+            Close(Leg.CLIENT, How.FLUSH),
+            Close(Leg.UPSTREAM, How.FLUSH),
+            End(),
+        ],
+        "garbage": over(BROKE),
+        "250 a|250 b": [to_client("250 a"), *over(BROKE)],
+    },
+    "last chunk": {
+        "250 queued": [to_client("250 queued")],
+        "354 what": over(BROKE),
+        "450 busy": [to_client("450 busy")],
+        "554 no": [to_client("554 no")],
+        "421 closing": [
+            to_client("421 closing"),
+            Close(Leg.CLIENT, How.FLUSH),
+            Close(Leg.UPSTREAM, How.FLUSH),
+            End(),
+        ],
+        "garbage": over(BROKE),
+        "250 a|250 b": [to_client("250 a"), *over(BROKE)],
     },
     "content": {
         "250 what": [Close(Leg.UPSTREAM, How.ABORT)],
@@ -292,7 +353,7 @@ def test_ehlo_goes_out_as_helo_where_it_is_refused() -> None:
         >> upstream("502 what is that")
         << to_upstream("HELO client.test")
         >> upstream("250 mx.test")
-        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
         >> client("MAIL FROM:<a@client.test> SIZE=10")
         << to_upstream("MAIL FROM:<a@client.test>")
     ).done()
@@ -345,7 +406,7 @@ def test_enforce_takes_no_leg_whose_certificate_is_not_proven(fault: str) -> Non
     book = handshaking(enforcing())
     book >> Upgraded(Leg.UPSTREAM, tls_facts(*case.names, chain=case.chain, reason=case.reason))
     book << Close(Leg.UPSTREAM, How.ABORT)
-    (book << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")).done()
+    (book << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")).done()
     (outcome,) = [record.outcome for record in book.records if isinstance(record, TlsRecord)]
     assert outcome == TlsFailure(case.told, certificate=True)
 
@@ -414,11 +475,11 @@ def test_a_leg_that_failed_to_reach_tls_is_not_tried_again() -> None:
     (
         book
         >> upstream(STARTTLS_OFFERED)
-        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
         >> client("EHLO other.test")
         << to_upstream("EHLO other.test")
         >> upstream(STARTTLS_OFFERED)
-        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
     ).done()
 
 
@@ -435,5 +496,5 @@ def test_nothing_of_the_first_connection_is_left_on_the_second() -> None:
         >> upstream("220 mx.test")
         << to_upstream("EHLO client.test")
         >> upstream("250 mx.test")
-        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250 SIZE 50000000\r\n")
+        << to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")
     ).done()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.smtp.capabilities import Capabilities, denied, offer, parse_capabilities
+from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer, parse_capabilities
 from smtpproxy.smtp.replies import Reply
 
 ALLOW = frozenset({"SIZE", "8BITMIME", "PIPELINING", "DSN", "SMTPUTF8", "ENHANCEDSTATUSCODES"})
@@ -15,7 +15,7 @@ def said(*lines: bytes) -> Capabilities:
 
 
 def offered(upstream: Capabilities, *, starttls: bool = False, size_limit: int = 0) -> dict[str, bytes]:
-    return dict(offer(upstream, ALLOW, starttls=starttls, size_limit=size_limit).keywords)
+    return dict(offer(upstream, ALLOW, Hop(starttls=starttls, size_limit=size_limit)).keywords)
 
 
 def test_keywords_are_upper_case_and_arguments_verbatim() -> None:
@@ -68,20 +68,20 @@ def test_only_what_is_allowed_and_offered_by_upstream_is_offered() -> None:
 
 
 def test_greeting_is_upstreams() -> None:
-    assert offer(said(), ALLOW, starttls=False, size_limit=0).greeting == b"mx.example.com greets you"
+    assert offer(said(), ALLOW, Hop(starttls=False, size_limit=0)).greeting == b"mx.example.com greets you"
 
 
 @pytest.mark.parametrize("upstream", [said(), said(b"STARTTLS")])
 def test_starttls_is_offered_on_our_own_word_alone(upstream: Capabilities) -> None:
     assert "STARTTLS" not in offered(upstream)
     assert offered(upstream, starttls=True)["STARTTLS"] == b""
-    assert "STARTTLS" not in dict(offer(upstream, ALLOW | {"STARTTLS"}, starttls=False, size_limit=0).keywords)
+    assert "STARTTLS" not in dict(offer(upstream, ALLOW | {"STARTTLS"}, Hop(starttls=False, size_limit=0)).keywords)
     assert denied(upstream, ALLOW) == ()
 
 
 def test_pipelining_is_ours() -> None:
     assert offered(said())["PIPELINING"] == b""
-    assert "PIPELINING" not in dict(offer(said(b"PIPELINING"), frozenset(), starttls=False, size_limit=0).keywords)
+    assert "PIPELINING" not in dict(offer(said(b"PIPELINING"), frozenset(), Hop(starttls=False, size_limit=0)).keywords)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,48 @@ def test_size_is_the_smaller_limit(line: bytes, size_limit: int, size: bytes) ->
 
 def test_size_is_not_offered_where_it_is_not_allowed() -> None:
     upstream = said(b"SIZE 10")
-    assert offer(upstream, frozenset(), starttls=False, size_limit=5).keywords == ()
+    assert offer(upstream, frozenset(), Hop(starttls=False, size_limit=5)).keywords == ()
     assert denied(upstream, frozenset()) == ("SIZE",)
+
+
+@pytest.mark.parametrize(
+    ("line", "recipient_limit", "limits"),
+    [
+        (b"LIMITS RCPTMAX=100 MAILMAX=5", 1000, b"RCPTMAX=100 MAILMAX=5"),
+        (b"LIMITS RCPTMAX=5000", 1000, b"RCPTMAX=1000"),
+        (b"LIMITS rcptdomainmax=1 NEWMAX=3 RCPTMAX=0", 1000, b"RCPTDOMAINMAX=1 RCPTMAX=1000"),
+        (b"LIMITS", 0, None),
+        (b"DSN", 50, b"RCPTMAX=50"),
+        (b"DSN", 0, None),
+    ],
+)
+def test_limits_are_the_smaller_ones_that_are_known(line: bytes, recipient_limit: int, limits: bytes | None) -> None:
+    hop = Hop(starttls=False, size_limit=0, recipient_limit=recipient_limit)
+    assert offer(said(line), frozenset({"LIMITS"}), hop).argument("LIMITS") == limits
+
+
+def test_mechanisms_that_may_not_pass_are_taken_out_in_upstreams_order() -> None:
+    hop = Hop(starttls=False, size_limit=0, mechanisms=frozenset({"PLAIN", "SCRAM-SHA-256"}))
+    upstream = said(b"AUTH GSSAPI SCRAM-SHA-256-PLUS scram-sha-256 EXTERNAL Plain")
+    assert offer(upstream, frozenset({"AUTH"}), hop).argument("AUTH") == b"SCRAM-SHA-256 PLAIN"
+    assert not offer(said(b"AUTH GSSAPI"), frozenset({"AUTH"}), hop).offers("AUTH")
+    assert not offer(upstream, frozenset({"AUTH"}), Hop(starttls=False, size_limit=0)).offers("AUTH")
+    assert not offer(upstream, frozenset(), hop).offers("AUTH")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_requiretls_is_offered_where_upstream_has_it_and_it_can_be_kept(kept: bool) -> None:  # noqa: FBT001
+    hop = Hop(starttls=False, size_limit=0, requiretls=kept)
+    assert offer(said(b"REQUIRETLS"), frozenset({"REQUIRETLS"}), hop).offers("REQUIRETLS") is kept
+    assert not offer(said(), frozenset({"REQUIRETLS"}), hop).offers("REQUIRETLS")
+    assert not offer(said(b"REQUIRETLS"), frozenset(), hop).offers("REQUIRETLS")
+
+
+def test_binarymime_needs_chunking() -> None:
+    allow, hop = frozenset({"BINARYMIME", "CHUNKING"}), Hop(starttls=False, size_limit=0)
+    assert offer(said(b"BINARYMIME", b"CHUNKING"), allow, hop).offers("BINARYMIME")
+    assert not offer(said(b"BINARYMIME"), allow, hop).offers("BINARYMIME")
+    assert not offer(said(b"BINARYMIME", b"CHUNKING"), frozenset({"BINARYMIME"}), hop).offers("BINARYMIME")
 
 
 keywords = st.from_regex(r"[A-Z0-9][A-Z0-9-]{0,12}", fullmatch=True)
@@ -125,12 +165,12 @@ def test_what_is_written_is_parsed_as_the_same_capabilities(capabilities: Capabi
 
 @given(st.lists(st.binary(max_size=30).filter(lambda line: b"\r" not in line and b"\n" not in line)))
 def test_random_lines_raise_nothing_and_our_offer_has_no_control_in_it(lines: list[bytes]) -> None:
-    reply = offer(said(*lines), ALLOW, starttls=True, size_limit=10).to_reply()
+    reply = offer(said(*lines), ALLOW, Hop(starttls=True, size_limit=10)).to_reply()
     assert all(line.isascii() and line.decode().isprintable() for line in reply.lines)
 
 
 def test_keywords_of_commands_that_pass_in_any_case_are_offered_and_not_removed() -> None:
-    upstream = Capabilities(b"mx.test", (("HELP", b""), ("VRFY", b""), ("ETRN", b"")))
-    offered = offer(upstream, frozenset(), starttls=False, size_limit=0)
-    assert [name for name, _ in offered.keywords] == ["HELP", "VRFY"]
+    upstream = Capabilities(b"mx.test", (("HELP", b""), ("VRFY", b""), ("EXPN", b""), ("ETRN", b"")))
+    offered = offer(upstream, frozenset(), Hop(starttls=False, size_limit=0))
+    assert [name for name, _ in offered.keywords] == ["HELP", "VRFY", "EXPN"]
     assert denied(upstream, frozenset()) == ("ETRN",)

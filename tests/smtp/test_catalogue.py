@@ -52,6 +52,15 @@ AGREED = {
     "OK": (250, "2.0.0"),
     "BYE": (221, "2.0.0"),
     "START_CONTENT": (354, None),
+    "AUTH_IN_CLEAR": (538, "5.7.11"),
+    "AUTH_MECHANISM": (504, "5.5.4"),
+    "AUTH_SYNTAX": (501, "5.5.2"),
+    "REQUIRETLS_NOT_KEPT": (550, "5.7.30"),
+    "BINARY_NEEDS_BDAT": (503, "5.5.1"),
+    "CHUNK_TAKEN": (250, "2.0.0"),
+    "HEADERS_TOO_BIG": (552, "5.3.4"),
+    "RULE_DENIED": (554, "5.7.1"),
+    "STORE_FAILED": (451, "4.3.0"),
 }
 
 

@@ -1,0 +1,118 @@
+"""EHLO and HELO, what the client is offered, and STARTTLS on its leg.
+
+Source: RFC 5321 s4.1.1.1 (EHLO, HELO), s4.1.4 (they reset); RFC 3207 s4 (STARTTLS).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpproxy.policy.authentication import decide_mechanisms
+from smtpproxy.policy.encryption import decide_offer
+from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.mailing import Mailing
+from smtpproxy.smtp import catalogue
+from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer
+from smtpproxy.smtp.commands import Ehlo, Helo, Verb
+from smtpproxy.smtp.replies import Reply
+
+_OK: Final = 250
+
+
+class Hello:
+    """What the client and this proxy say of themselves."""
+
+    __slots__ = ("_action", "_exchange", "_mailing")
+
+    def __init__(self, exchange: Exchange, mailing: Mailing) -> None:
+        self._exchange = exchange
+        self._mailing = mailing
+        self._action = exchange.terms.policy.action
+
+    # EHLO
+
+    def identify(self, command: Ehlo | Helo) -> None:
+        """Take EHLO or HELO upstream with the client's own name."""
+        extended = self._action.esmtp.enabled
+        if isinstance(command, Ehlo) and not extended:
+            self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "esmtp-disabled")
+            return
+        self._exchange.identifying = command
+        if self._exchange.upstream.is_open:
+            self._exchange.upstream.identify(command.name, extended=extended)
+        else:
+            self.identified()
+
+    def identified(self) -> None:
+        """Answer the client: upstream took its name, and upstream's TLS is settled."""
+        command, self._exchange.identifying = self._exchange.identifying, None
+        if isinstance(command, Ehlo):
+            offered = self._offer()
+            self._answer(command, offered, offered.to_reply())
+        elif isinstance(command, Helo):
+            greeting = self._exchange.upstream.capabilities.greeting
+            self._answer(command, Capabilities(greeting), Reply(_OK, (greeting,)))
+
+    def refused(self, reply: Reply) -> None:
+        """Answer the client with upstream's refusal, which changes nothing."""
+        self._exchange.identifying = None
+        self._exchange.answer(reply)
+
+    def _answer(self, command: Ehlo | Helo, offered: Capabilities, reply: Reply) -> None:
+        client = self._exchange.client
+        self._mailing.end()
+        client.step(command.verb)
+        client.identified(command.name, offered)
+        self._exchange.answer(reply)
+
+    def _offer(self) -> Capabilities:
+        upstream, esmtp = self._exchange.upstream.capabilities, self._action.esmtp
+        self._exchange.journal.removed = denied(upstream, esmtp.allow) if esmtp.log_denied else ()
+        return offer(upstream, esmtp.allow, self._hop())
+
+    def _hop(self) -> Hop:
+        client, upstream, general = self._exchange.client, self._exchange.upstream, self._action.general
+        encrypted, secured = client.facts is not None, upstream.facts is not None
+        mechanisms = decide_mechanisms(
+            self._action.authentication,
+            self._exchange.terms.policy.direction,
+            client_encrypted=encrypted,
+            upstream_encrypted=secured,
+        )
+        return Hop(
+            starttls=not encrypted and self._offers_starttls(),
+            size_limit=general.max_message_size,
+            recipient_limit=general.max_recipients,
+            mechanisms=mechanisms,
+            requiretls=encrypted and upstream.is_verified,
+        )
+
+    # STARTTLS
+
+    def starttls(self) -> None:
+        """Begin TLS with the client, or say why not."""
+        client = self._exchange.client
+        if client.facts is not None:
+            self._exchange.refuse(catalogue.SECOND_STARTTLS, "second-starttls")
+        elif client.authenticated or not client.allows(Verb.STARTTLS):
+            self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
+        elif not client.offered.offers("STARTTLS"):
+            self._exchange.refuse(catalogue.STARTTLS_NOT_OFFERED, "starttls-not-offered")
+        elif not self._offers_starttls():
+            self._exchange.answer(catalogue.TLS_NOT_READY)
+        else:
+            self._go_ahead()
+
+    def _go_ahead(self) -> None:
+        client = self._exchange.client
+        if client.reader.buffered:
+            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
+            return
+        client.reply(catalogue.GO_AHEAD_TLS)
+        client.step(Verb.STARTTLS)
+        client.forget()
+        self._exchange.rest()
+
+    def _offers_starttls(self) -> bool:
+        encrypted = self._exchange.upstream.facts is not None
+        return self._action.starttls.enabled and decide_offer(self._exchange.terms.rules, upstream_encrypted=encrypted)

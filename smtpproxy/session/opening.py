@@ -1,0 +1,305 @@
+"""The way to an upstream leg that takes commands: dial, greeting, EHLO, STARTTLS, EHLO again, fall-back in clear.
+
+Source: RFC 5321 s3.1, s3.2, s4.1.1.1 (HELO where EHLO is refused); RFC 3207 s4 (STARTTLS).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpproxy.errors import ProtocolError
+from smtpproxy.policy.encryption import Plan, Reached
+from smtpproxy.session import timers
+from smtpproxy.session.actions import Connect, ConnectTls, How, StartTls
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
+from smtpproxy.session.terms import Terms
+from smtpproxy.session.timers import Timer
+from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
+from smtpproxy.smtp import catalogue, commands, limits
+from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
+from smtpproxy.smtp.commands import Ehlo, Helo
+from smtpproxy.smtp.replies import Reply, ReplyReader
+from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
+from smtpproxy.tls.names import matches
+
+_BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
+_GO_AHEAD: Final = 220
+
+
+class UpstreamOpening:
+    """One session's connection to upstream until it takes commands, and its second one in clear where TLS broke.
+
+    Attributes:
+        state: where the leg is.
+        facts: of its TLS, ``None`` in clear.
+        failure: why TLS did not come about, ``None`` unless it was tried.
+        capabilities: of the last EHLO reply.
+        downgraded: whether TLS was wanted and the session went on in clear.
+        octets_in: octets that came from upstream.
+    """
+
+    __slots__ = (
+        "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall", "_terms",
+        "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
+    )  # fmt: skip
+
+    def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
+        self.state = UpstreamState.IDLE
+        self.facts: TlsFacts | None = None
+        self.failure: TlsFailure | None = None
+        self.capabilities = Capabilities(b"", ())
+        self.octets_in = 0
+        self.downgraded = False
+        self._owner = owner
+        self._terms = terms
+        self._reporter = reporter
+        self._outbox = outbox
+        self._reader = ReplyReader()
+        self._name = b""
+        self._extended = True
+        self._server_name = terms.upstream_name
+        self._shortfall = Reached.NOT_OFFERED
+
+    # What it came to
+
+    @property
+    def reached(self) -> Reached:
+        """What mail is judged against."""
+        if self.facts is not None:
+            return Reached.ENCRYPTED
+        if self.state is UpstreamState.REFUSED:
+            return Reached.CERTIFICATE_REFUSED
+        return Reached.CLEAR if self._terms.plan is Plan.NEVER else self._shortfall
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether its chain is valid and its certificate bears the name that was asked for."""
+        facts, name = self.facts, self._server_name
+        if facts is None or facts.peer is None or facts.chain is not Chain.VALID or name is None:
+            return False
+        return matches(name, facts.peer)
+
+    @property
+    def shortfall(self) -> TlsFailure | None:
+        """Why there is no TLS although it was wanted; ``None`` if there is, or before EHLO was answered."""
+        if self.failure is None and self.downgraded:
+            return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED)
+        return self.failure
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, or one is being made."""
+        return self.state not in _GONE
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection."""
+        return self.is_open and self.state is not UpstreamState.DIALLING
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it has not been dialled yet."""
+        return self.state is UpstreamState.IDLE
+
+    # What the session asks of it
+
+    def dial(self, server_name: str | None = None) -> None:
+        """Open the connection; ``server_name`` is the client's SNI, passed on where the policy names no host."""
+        self._server_name = self._terms.upstream_name or server_name
+        self._step(UpstreamStep.DIAL)
+        self._connect()
+
+    def identify(self, name: bytes, *, extended: bool) -> None:
+        """Say EHLO (HELO if not ``extended``) with the client's own ``name``, and STARTTLS if that is due."""
+        self._name, self._extended = name, extended
+        self._hello()
+
+    def close(self, how: How) -> None:
+        """End the connection; with ``ABORT`` nothing that waits to be sent goes out."""
+        if self.is_open:
+            self._outbox.close(Leg.UPSTREAM, how)
+        if self.state is not UpstreamState.CLOSED:
+            self._step(UpstreamStep.CLOSE)
+
+    # What happens to it
+
+    def connected(self) -> None:
+        """TCP stands: begin implicit TLS or wait for the greeting."""
+        if self._terms.implicit:
+            self._step(UpstreamStep.SECURE)
+            self._start_tls()
+        else:
+            self._step(UpstreamStep.CONNECTED)
+            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
+
+    def unreachable(self, reason: str) -> None:
+        """TCP could not be had."""
+        self._end(catalogue.UPSTREAM_UNREACHABLE, f"upstream-{reason}")
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake is done: judge the certificate, then go on where TLS was begun."""
+        fault = self._certificate_fault(facts)
+        if fault is not None:
+            self._break_off(TlsFailure(fault, certificate=True))
+            return
+        implicit = self.state is UpstreamState.OPENING
+        self._step(UpstreamStep.SECURED)
+        self.facts = facts
+        self._reporter.tls(Leg.UPSTREAM, facts)
+        if implicit:
+            self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
+        else:
+            self._send_hello()
+
+    def tls_failed(self, failure: TlsFailure) -> None:
+        """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
+        if failure.reason is TlsReason.NOT_TLS and self.state is UpstreamState.SECURING:
+            self._reporter.incident(Leg.UPSTREAM, _BEHIND_STARTTLS)
+            self._lost(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
+            return
+        self.facts = None
+        self._fell_short(failure, Reached.HANDSHAKE_FAILED)
+        if self.state is UpstreamState.OPENING:
+            self._lost(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
+        elif failure.certificate:
+            self._step(UpstreamStep.REFUSE_CERTIFICATE)
+            self._owner.upstream_identified()
+        else:
+            self._fall_back()
+
+    # Replies, by state
+
+    def _greeting(self, reply: Reply) -> None:
+        if reply.code != _GO_AHEAD:
+            self._expect_error(reply)
+            self._end(reply, "upstream-refused-session")
+            return
+        self._step(UpstreamStep.GREETED)
+        if self._name:  # a second connection: the client has been greeted
+            self._hello()
+        else:
+            self._owner.upstream_greeted(reply)
+
+    def _hello_reply(self, reply: Reply) -> None:
+        if reply.is_closing:
+            self._end(reply, "upstream-closing")
+        elif reply.is_positive:
+            self._learn(reply)
+        elif reply.is_permanent and self._extended:
+            self._extended = False
+            self._step(UpstreamStep.HELLO_REFUSED)
+            self._hello()
+        else:
+            self._expect_error(reply)
+            self._step(UpstreamStep.HELLO_REFUSED)
+            self._owner.upstream_hello_refused(reply)
+
+    def _learn(self, reply: Reply) -> None:
+        self.capabilities = parse_capabilities(reply) if self._extended else Capabilities(reply.lines[0], ())
+        if self._wants_tls():
+            self._step(UpstreamStep.STARTTLS)
+            self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
+            self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+        else:
+            self._identified(UpstreamStep.IDENTIFIED)
+
+    def _starttls_reply(self, reply: Reply) -> None:
+        if reply.is_closing:
+            self._end(reply, "upstream-closing")
+        elif reply.code == _GO_AHEAD:
+            self._go_ahead()
+        else:
+            self._expect_error(reply)
+            failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
+            self._fell_short(failure, Reached.NOT_OFFERED if reply.is_permanent else Reached.HANDSHAKE_FAILED)
+            self._identified(UpstreamStep.STARTTLS_REFUSED)
+
+    def _go_ahead(self) -> None:
+        if self._reader.buffered:
+            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
+            return
+        self._step(UpstreamStep.GO_AHEAD)
+        self._start_tls()
+
+    # Steps in common
+
+    def _step(self, step: UpstreamStep) -> None:
+        self.state = step_upstream(self.state, step)
+
+    def _connect(self) -> None:
+        upstream = self._terms.policy.upstream
+        self._outbox.put(Connect(upstream.host, upstream.port(self._terms.kind)))
+        self._outbox.set_timer(Timer.UPSTREAM, timers.CONNECT_S)
+
+    def _hello(self) -> None:
+        self._step(UpstreamStep.HELLO)
+        self._send_hello()
+
+    def _send_hello(self) -> None:
+        command = Ehlo(self._name) if self._extended else Helo(self._name)
+        self._outbox.send(Leg.UPSTREAM, command.to_wire())
+        self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+
+    def _start_tls(self) -> None:
+        self._outbox.put(StartTls(ConnectTls(self._terms.profile, self._server_name)))
+        self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
+
+    def _identified(self, step: UpstreamStep) -> None:
+        self._step(step)
+        self.downgraded = self.facts is None and self._terms.plan is not Plan.NEVER
+        self._owner.upstream_identified()
+
+    def _wants_tls(self) -> bool:
+        if self._terms.plan is Plan.NEVER or self.facts is not None or self.failure is not None:
+            return False
+        return self.capabilities.offers("STARTTLS")
+
+    def _certificate_fault(self, facts: TlsFacts) -> TlsReason | None:
+        if not self._terms.enforces:
+            return None
+        if facts.chain is not Chain.VALID or facts.peer is None:
+            return facts.reason or TlsReason.VALIDATION_FAILURE
+        name = self._terms.upstream_name
+        return None if name is None or matches(name, facts.peer) else TlsReason.CERTIFICATE_HOST_MISMATCH
+
+    def _fall_back(self) -> None:
+        """A handshake that failed took its connection with it: once more, in clear."""
+        self._step(UpstreamStep.FALL_BACK)
+        self._reader = ReplyReader()
+        self._connect()
+
+    def _expect_error(self, reply: Reply) -> None:
+        if reply.is_positive or reply.is_intermediate:
+            raise ProtocolError("unexpected-reply-code")
+
+    @property
+    def _farewell(self) -> Reply:
+        """What the client is told when upstream is lost."""
+        return catalogue.UPSTREAM_UNREACHABLE if self.state in _UNGREETED else catalogue.UPSTREAM_GONE
+
+    def _fell_short(self, failure: TlsFailure, shortfall: Reached) -> None:
+        self.failure, self._shortfall = failure, shortfall
+        self._reporter.tls(Leg.UPSTREAM, failure)
+
+    def _break_off(self, failure: TlsFailure) -> None:
+        self._outbox.close(Leg.UPSTREAM, How.ABORT)
+        self.tls_failed(failure)
+
+    def _broke(self, farewell: Reply, token: str) -> None:
+        self._reporter.incident(Leg.UPSTREAM, token)
+        self._end(farewell, token)
+
+    def _end(self, farewell: Reply, token: str) -> None:
+        self.close(How.ABORT)
+        self._owner.upstream_ended(farewell, token)
+
+    def _lost(self, farewell: Reply, token: str) -> None:
+        """The connection has ended by itself."""
+        self._step(UpstreamStep.CLOSE)
+        self._owner.upstream_ended(farewell, token)
+
+
+_GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
+_UNGREETED: Final = frozenset({UpstreamState.DIALLING, UpstreamState.GREETING})
