@@ -53,6 +53,14 @@ ENVID_OCTETS: Final = 100
 ORCPT_OCTETS: Final = 500
 """RFC 3461 s4.2: at most 500 characters."""
 
+HEADER_OCTETS: Final = 262_144
+"""RFC: none. The whole header block where a rule looks at it or edits it. Postfix: 102400 for each field
+(`header_size_limit`), the rest of which it drops; Exim: 1 MiB for all (`header_maxsize`), refused beyond; Sendmail:
+32768 for all. A thousand recipients in To need some 60,000; what is longer would have to be judged unseen."""
+
+HEADER_LINE_OCTETS: Final = 78
+"""RFC 5322 s2.1.1: a line should have no more, without CRLF. Used for lines that are made here."""
+
 # Times --------------------------------------------------------------------------------------------------------------
 
 GREETING_TIMEOUT_S: Final = 300
