@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
-from smtpproxy.config.values import Configuration, EmbeddedServer
+from smtpproxy.config.values import Configuration, EmbeddedServer, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway, bindings
@@ -23,6 +23,7 @@ from smtpproxy.net.hangup import Hangup
 from smtpproxy.net.listening import ListenError, status_of
 from smtpproxy.net.records import RecordWriter
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
+from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
 from smtpproxy.transport.trust import load_trust
@@ -110,7 +111,7 @@ def make_service(configuration: Configuration, reactor: Any = default_reactor) -
     Raises:
         OpenSslError: the OpenSSL underneath cannot do what is needed.
         TrustError: the trusted authorities cannot be loaded.
-        OSError: the record file cannot be opened.
+        OSError: the record file cannot be opened, or the folder of the spool cannot be made.
     """
     require_openssl()
     for notice in configuration.notices:
@@ -140,11 +141,18 @@ def _gateway(configuration: Configuration, writer: RecordWriter, reactor: Any) -
         mint=mint,
         contexts=Contexts(SERVER_CONTEXTS),
         trust=load_trust(certificates.trusted),
+        spools=_spools(configuration.spool),
         write=writer.write,
     )
     interception = configuration.interception
     binds = bindings(configuration.policies, interception.listen, interception.ports)
     return Gateway(equipment, configuration.policies, binds, configuration.gateway.name)
+
+
+def _spools(settings: SpoolSettings) -> Spools:
+    spools = Spools(settings.directory, settings.memory_octets, settings.limit_octets)
+    spools.prepare()
+    return spools
 
 
 def _embedded(server: EmbeddedServer) -> EmbeddedUpstream:

@@ -1,4 +1,4 @@
-"""The main file: the gateway, its interception, policies, certificates, records and embedded upstream."""
+"""The main file: the gateway, its interception, policies, certificates, records, stores and embedded upstream."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from smtpproxy.config.addresses import ANY, Address, Host, HostName, LoopbackAddress, Networks
 from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
+from smtpproxy.config.measures import size
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
 from smtpproxy.policy.model import Direction, TlsSupport
@@ -162,6 +163,29 @@ class RecordsSection(Section):
     )
 
 
+class SpoolSection(Section):
+    """Where messages are held that a message rule must see as a whole, until it is decided about them."""
+
+    directory: FilePath = Field(
+        default="var/spool", description="The folder for what is too big for memory; made if missing."
+    )
+    memory: Annotated[int, size(4096, 64 * 10**6)] = Field(
+        default=256 * 1024,
+        description="How much of each message is held in memory; a bigger one is on disk, in a file without a name.",
+        json_schema_extra={"default": "`256KiB`"},
+    )
+    limit: Annotated[int, size(10**6, 10_000 * 10**9)] = Field(
+        default=2 * 10**9,
+        description="How much all messages together may take on disk; what is more is refused with 451.",
+    )
+
+
+class StoresSection(Section):
+    """What is kept on disk."""
+
+    spool: SpoolSection = Field(default=SpoolSection(), description="Messages that are being judged.")
+
+
 class EmbeddedSection(Section):
     """The embedded server, which writes what it accepts into a Maildir; `embedded: {}` switches it on."""
 
@@ -174,9 +198,9 @@ class EmbeddedSection(Section):
 
 
 class MainFile(Section):
-    """The gateway: interception, policies, certificates, records, embedded server."""
+    """The gateway: interception, policies, certificates, records, stores, embedded server."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"stores", "engines", "admin", "quarantine"})
+    later: ClassVar[frozenset[str]] = frozenset({"engines", "admin", "quarantine"})
 
     gateway: GatewaySection = Field(default=GatewaySection(), description="The gateway itself.")
     interception: InterceptionSection = Field(
@@ -187,6 +211,7 @@ class MainFile(Section):
     )
     certificates: CertificatesSection = Field(default=CertificatesSection(), description="Certificates and keys.")
     records: RecordsSection = Field(default=RecordsSection(), description="The JSON records.")
+    stores: StoresSection = Field(default=StoresSection(), description="What is kept on disk.")
     embedded: EmbeddedSection | None = Field(
         default=None, description="The embedded server.", json_schema_extra={"default": "none"}
     )

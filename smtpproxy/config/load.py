@@ -18,6 +18,7 @@ from smtpproxy.config.gateway_file import (
     KeyPairSection,
     MainFile,
     RecordsSection,
+    SpoolSection,
 )
 from smtpproxy.config.home import Home
 from smtpproxy.config.listening import check_listening
@@ -27,8 +28,9 @@ from smtpproxy.config.problems import ConfigurationErrors, Report
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
-from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception
+from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception, SpoolSettings
 from smtpproxy.policy.model import PortKind
+from smtpproxy.spool import directory_problem
 from smtpproxy.tls.names import ascii_name
 
 if TYPE_CHECKING:
@@ -89,8 +91,9 @@ class _Assembly:
         policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
         gateway = self._gateway()
         records = part(RecordsSection, document, "records")
+        spool = self._spool()
         server = self._embedded(embedded) if embedded else None
-        if self._report.problems or not (interception and certificates and gateway and records):
+        if self._report.problems or not (interception and certificates and gateway and records and spool):
             return None
         return Configuration(
             home=self._home.path,
@@ -100,6 +103,7 @@ class _Assembly:
             certificates=certificates,
             embedded=server,
             records=self._home.resolve(records.file) if records.file else None,
+            spool=spool,
             lists=MappingProxyType(lists),
             notices=tuple(map(str, sorted(self._report.notices))),
         )
@@ -114,6 +118,17 @@ class _Assembly:
             self._report.problem(self._document.problem(("gateway", "name"), message))
             return None
         return Gateway(name, section.workers)
+
+    def _spool(self) -> SpoolSettings | None:
+        section = part(SpoolSection, self._document, "stores", "spool")
+        if section is None:
+            return None
+        directory = self._home.resolve(section.directory)
+        problem = directory_problem(directory)
+        if problem:
+            message = f"{problem}, so no message can be held there; name another, or change its owner or mode"
+            self._report.problem(self._document.problem(("stores", "spool", "directory"), message))
+        return SpoolSettings(directory, section.memory, section.limit)
 
     def _embedded(self, section: EmbeddedSection) -> EmbeddedServer:
         self._certificates.credential(KeyPairSection(certificate=section.certificate, key=section.key), ("embedded",))

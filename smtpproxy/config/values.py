@@ -59,6 +59,15 @@ class EmbeddedServer:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """Where messages that must be judged as a whole are held, and how much of them: each in memory, all on disk."""
+
+    directory: Path
+    memory_octets: int
+    limit_octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """A configuration without mistakes.
 
@@ -70,6 +79,7 @@ class Configuration:
         certificates: what clients are shown, and what upstreams are checked with.
         embedded: the embedded server, ``None`` for none.
         records: the file that JSON records are appended to, ``None`` for none.
+        spool: where messages are held while they are judged.
         lists: the entries of each list by its name, in canonical form.
         notices: what an administrator should hear, each ``file:line:column: key: message``.
     """
@@ -81,5 +91,6 @@ class Configuration:
     certificates: Certificates
     embedded: EmbeddedServer | None
     records: Path | None
+    spool: SpoolSettings
     lists: Mapping[str, tuple[str, ...]]
     notices: tuple[str, ...]

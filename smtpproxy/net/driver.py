@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import assert_never
+from typing import assert_never, cast
 
 from twisted.logger import Logger
 
@@ -16,6 +16,7 @@ from smtpproxy.audit import Crash, Origin
 from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.owner import LegOwner
+from smtpproxy.net.spooling import Spooling
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,
@@ -24,12 +25,15 @@ from smtpproxy.session.actions import (
     CollectHello,
     Connect,
     ConnectTls,
+    DiscardSpool,
     End,
     How,
     PauseReading,
+    ReplaySpool,
     ResumeReading,
     Send,
     SetTimer,
+    SpoolWrite,
     StartTls,
 )
 from smtpproxy.session.events import (
@@ -37,9 +41,12 @@ from smtpproxy.session.events import (
     Drain,
     Event,
     Expire,
+    SpoolEvent,
     TimedOut,
     TlsFailed,
     UpstreamConnected,
+    WriteBlocked,
+    WriteUnblocked,
 )
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
@@ -64,8 +71,8 @@ class Driver:
     """
 
     __slots__ = (
-        "_client", "_client_owner", "_deadlines", "_dial", "_equipment", "_events", "_on_end", "_origin", "_session",
-        "_upstream", "_upstream_owner", "_working",
+        "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_equipment", "_events", "_on_end", "_origin",
+        "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
     )  # fmt: skip
 
     def __init__(
@@ -81,11 +88,13 @@ class Driver:
         self._equipment = equipment
         self._on_end: Callable[[Driver], None] | None = on_end  # none once the session is over
         self._deadlines = Deadlines(equipment.reactor, self._due)
-        self._events: deque[Event] = deque()
+        self._events: deque[Event | SpoolEvent] = deque()
         self._working = False
         self._client: Stream | None = client
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
+        self._blocked: set[Leg] = set()
+        self._spooling: Spooling | None = None  # from the first octet to its end
         self._client_owner = LegOwner(self, Leg.CLIENT)
         self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
         client.owner = self._client_owner
@@ -102,7 +111,7 @@ class Driver:
         """Have the session end now."""
         self.post(Expire())
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event | SpoolEvent) -> None:
         """Hand an event to the session and do what it says; in order, however deep this is called."""
         self._events.append(event)
         if self._working or self._on_end is None:
@@ -110,7 +119,7 @@ class Driver:
         self._working = True
         try:
             while self._events:
-                for action in self._session.receive(self._events.popleft()):
+                for action in self._session.receive(cast("Event", self._events.popleft())):
                     self._execute(action)
         except Exception as error:  # noqa: BLE001 - the one catch: a session's failure ends that session only
             self._crash(error)
@@ -131,6 +140,20 @@ class Driver:
             self._client = None
         else:
             self._upstream = None
+
+    def blocked(self, leg: Leg) -> None:
+        """Replay no more while upstream is blocked, and tell the session."""
+        self._blocked.add(leg)
+        if leg is Leg.UPSTREAM and self._spooling is not None:
+            self._spooling.pause()
+        self.post(WriteBlocked(leg))
+
+    def unblocked(self, leg: Leg) -> None:
+        """Replay on, and tell the session."""
+        self._blocked.discard(leg)
+        if leg is Leg.UPSTREAM and self._spooling is not None:
+            self._spooling.resume()
+        self.post(WriteUnblocked(leg))
 
     def refuse_hello(self, failure: TlsFailure) -> None:
         """Close on a hello that cannot be understood."""
@@ -156,8 +179,33 @@ class Driver:
             case ResumeReading(leg):
                 if stream := self._find(leg):
                     stream.resume()
+            case SpoolWrite() | ReplaySpool() | DiscardSpool():
+                self._spool(action)
             case _:
                 self._begin_or_end(action)
+
+    def _spool(self, action: SpoolWrite | ReplaySpool | DiscardSpool) -> None:
+        match action:
+            case SpoolWrite(data):
+                self._held_content().write(data)
+            case ReplaySpool():
+                self._held_content().replay(self._stream(Leg.UPSTREAM).send)
+            case DiscardSpool():
+                self._discard_spool()
+            case _:
+                assert_never(action)
+
+    def _held_content(self) -> Spooling:
+        if self._spooling is None:
+            self._spooling = Spooling(self._equipment.reactor, self._equipment.spools, self.post)
+            if Leg.UPSTREAM in self._blocked:
+                self._spooling.pause()
+        return self._spooling
+
+    def _discard_spool(self) -> None:
+        if self._spooling is not None:
+            self._spooling.discard()
+            self._spooling = None
 
     def _begin_or_end(self, action: Connect | CollectHello | Close | End) -> None:
         match action:
@@ -183,6 +231,7 @@ class Driver:
 
     def _connect(self, host: str, port: int) -> None:
         self._upstream = None
+        self._blocked.discard(Leg.UPSTREAM)
         self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
         self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
 
@@ -214,6 +263,7 @@ class Driver:
         """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
         self._events.clear()
+        self._discard_spool()
         self._close(Leg.CLIENT, How.ABORT)
         self._close(Leg.UPSTREAM, How.ABORT)
         on_end, self._on_end = self._on_end, None

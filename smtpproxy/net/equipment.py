@@ -15,6 +15,7 @@ from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.policy.certificates import Leaf
 from smtpproxy.session.actions import AcceptTls, ConnectTls
+from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.trust import TrustStore
 
@@ -28,12 +29,13 @@ class Equipment:
         mint: makes leaves.
         contexts: makes and keeps TLS contexts.
         trust: whom upstream's chains are verified against.
+        spools: makes spools.
         write: takes every record.
     """
 
-    __slots__ = ("_contexts", "_mint", "_proxy_server", "_trust", "reactor", "write")
+    __slots__ = ("_contexts", "_mint", "_proxy_server", "_trust", "reactor", "spools", "write")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
         self,
         *,
         reactor: Any,  # noqa: ANN401 - Twisted's reactor has many interfaces
@@ -41,9 +43,11 @@ class Equipment:
         mint: Mint,
         contexts: Contexts,
         trust: TrustStore,
+        spools: Spools,
         write: Callable[[Record], None],
     ) -> None:
         self.reactor = reactor
+        self.spools = spools
         self.write = write
         self._proxy_server = proxy_server
         self._mint = mint

@@ -16,8 +16,6 @@ from smtpproxy.session.events import (
     TlsFailed,
     Upgraded,
     UpstreamFailed,
-    WriteBlocked,
-    WriteUnblocked,
 )
 from smtpproxy.session.legs import Leg
 from smtpproxy.tls.facts import TlsFailure, TlsReason
@@ -37,6 +35,12 @@ class Listener(Protocol):
 
     def forget(self, leg: Leg) -> None:
         """Let go of a stream that ends itself."""
+
+    def blocked(self, leg: Leg) -> None:
+        """Send no more on a leg than must be."""
+
+    def unblocked(self, leg: Leg) -> None:
+        """Send on."""
 
     def refuse_hello(self, failure: TlsFailure) -> None:
         """Close on a hello that cannot be understood."""
@@ -86,11 +90,11 @@ class LegOwner:
 
     def stream_blocked(self) -> None:
         """The peer does not take what is sent."""
-        self._listener.post(WriteBlocked(self._leg))
+        self._listener.blocked(self._leg)
 
     def stream_unblocked(self) -> None:
         """The peer takes it again."""
-        self._listener.post(WriteUnblocked(self._leg))
+        self._listener.unblocked(self._leg)
 
     def stream_closed(self, ending: Ending) -> None:
         """The connection has ended."""

@@ -80,6 +80,23 @@ class SetTimer:
     seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpoolWrite:
+    """Hold octets of content; ends in `Spooled`, or in `SpoolFailed`."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySpool:
+    """Send what is held upstream, behind what was sent there before; ends in `ReplayDone`, or in `SpoolFailed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardSpool:
+    """Forget what is held; no event of it follows."""
+
+
 class How(Enum):
     """Flush: what was sent arrives, then the connection ends. Abort: at once, with what is unsent thrown away."""
 
@@ -108,5 +125,17 @@ class End:
 
 
 Action: TypeAlias = (
-    Connect | CollectHello | StartTls | Send | PauseReading | ResumeReading | SetTimer | Close | Audit | End
+    Connect
+    | CollectHello
+    | StartTls
+    | Send
+    | PauseReading
+    | ResumeReading
+    | SpoolWrite
+    | ReplaySpool
+    | DiscardSpool
+    | SetTimer
+    | Close
+    | Audit
+    | End
 )

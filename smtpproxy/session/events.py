@@ -105,6 +105,27 @@ class Closed:
     how: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """So many octets more of what was to be spooled are held."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFailed:
+    """Content cannot be held or read again; ``reason`` is a token, and it comes once."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDone:
+    """All spooled content was sent upstream."""
+
+
+SpoolEvent: TypeAlias = Spooled | SpoolFailed | ReplayDone
+
 Event: TypeAlias = (
     ClientConnected
     | ClientHelloSeen

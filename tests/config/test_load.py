@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors, Problem
-from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway
+from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, SpoolSettings
 from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,
     ActionKind,
@@ -59,6 +59,7 @@ def test_defaults(home: Path) -> None:
     assert configuration.interception.listen == ("0.0.0.0", "::")  # noqa: S104  # the default that is tested
     assert dict(configuration.interception.ports) == {PortKind.SMTP: (25,), PortKind.SMTPS: (465,)}
     assert configuration.records == home / "var" / "records.jsonl"
+    assert configuration.spool == SpoolSettings(home / "var" / "spool", 256 * 1024, 2 * 10**9)
     assert configuration.embedded is None
     assert configuration.certificates.trusted == "system"
     assert [each.certificate.subject.rfc4514_string() for each in configuration.certificates.proxy_server] == [
@@ -152,6 +153,7 @@ certificates:
     - {certificate: certs/proxy-server.pem, key: certs/proxy-server.key}
   trusted: certs/proxy-authority.pem
 records: {file: null}
+stores: {spool: {directory: /srv/spool, memory: 1MiB, limit: 10GB}}
 embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, maildir: /srv/mail}
 """
     configuration = load(home, text)
@@ -164,6 +166,7 @@ embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, maildir: /srv/mail}
     assert len(configuration.certificates.proxy_server) == 2
     assert configuration.certificates.trusted == home / "certs" / "proxy-authority.pem"
     assert configuration.records is None
+    assert configuration.spool == SpoolSettings(home.joinpath("/srv/spool"), 1024 * 1024, 10 * 10**9)
     assert configuration.embedded == EmbeddedServer(
         host="127.0.0.2",
         smtp=2600,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.task import Clock
@@ -8,11 +9,12 @@ from twisted.trial.unittest import TestCase
 from smtpproxy.audit import Crash, Record
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
-from smtpproxy.session.actions import Action, End, Send, SetTimer
+from smtpproxy.session.actions import Action, DiscardSpool, End, ReplaySpool, Send, SetTimer, SpoolWrite
 from smtpproxy.session.events import Drain, Event, TimedOut, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.timers import Timer
+from smtpproxy.spool import Spools
 from smtpproxy.transport.stream import Stream
 from tests.session.playbook import ORIGIN
 
@@ -64,6 +66,10 @@ class DriverTests(TestCase):
 
     def reference(self) -> str:
         return "ref1"
+
+    @property
+    def spools(self) -> Spools:
+        return Spools(Path("/nowhere"), 1000, 1000)
 
     def driver(self, script: Script) -> Driver:
         session, client = cast("Session", script), cast("Stream", self.client)
@@ -123,3 +129,90 @@ class DriverTests(TestCase):
         driver.append(Driver(session, client, ORIGIN, cast("Equipment", self), self.ended.append))
         driver[0].connected(cast("Stream", self.upstream))
         assert script.events == ["UpstreamConnected", "Drain"]
+
+    # Held content
+
+    def test_held_content_is_replayed_upstream_behind_what_was_sent_there(self) -> None:
+        script = Script(
+            ClientConnected=[SpoolWrite(b"one"), SpoolWrite(b"two")],
+            UpstreamConnected=[Send(Leg.UPSTREAM, b"first "), ReplaySpool()],
+            Spooled=[],
+            ReplayDone=[Send(Leg.UPSTREAM, b" last"), DiscardSpool()],
+        )
+        self.driver(script)
+        self.clock.advance(0)
+        assert script.events == ["ClientConnected", "Spooled", "Spooled", "UpstreamConnected", "ReplayDone"]
+        assert self.upstream.asked == [b"first ", b"onetwo", b" last"]
+
+    def test_nothing_is_replayed_while_upstream_is_blocked(self) -> None:
+        script = Script(
+            ClientConnected=[SpoolWrite(b"x")],
+            UpstreamConnected=[],
+            WriteBlocked=[ReplaySpool()],
+            WriteUnblocked=[],
+            Spooled=[],
+            ReplayDone=[],
+        )
+        driver = self.driver(script)
+        driver.blocked(Leg.UPSTREAM)
+        self.clock.advance(0)
+        assert self.upstream.asked == []
+        driver.unblocked(Leg.UPSTREAM)
+        assert self.upstream.asked == [b"x"]
+        self.clock.advance(0)
+        assert script.events[-3:] == ["WriteBlocked", "WriteUnblocked", "ReplayDone"]
+
+    def test_a_client_that_is_blocked_holds_no_replay_up(self) -> None:
+        script = Script(
+            ClientConnected=[SpoolWrite(b"x")],
+            UpstreamConnected=[],
+            WriteBlocked=[ReplaySpool()],
+            Spooled=[],
+            ReplayDone=[],
+        )
+        self.driver(script).blocked(Leg.CLIENT)
+        assert self.upstream.asked == [b"x"]
+
+    def test_an_upstream_that_was_blocked_before_the_first_octet_is_known(self) -> None:
+        script = Script(
+            ClientConnected=[],
+            UpstreamConnected=[],
+            WriteBlocked=[SpoolWrite(b"x"), ReplaySpool()],
+            WriteUnblocked=[],
+            Spooled=[],
+        )
+        driver = self.driver(script)
+        driver.blocked(Leg.UPSTREAM)
+        self.clock.advance(0)
+        assert self.upstream.asked == []
+        driver.unblocked(Leg.UPSTREAM)
+        assert self.upstream.asked == [b"x"]
+        driver.expire()
+        assert len(cast("list[Any]", self.flushLoggedErrors(KeyError))) == 1  # type: ignore[no-untyped-call]
+
+    def test_the_next_message_begins_anew(self) -> None:
+        script = Script(
+            ClientConnected=[SpoolWrite(b"old"), DiscardSpool(), DiscardSpool(), SpoolWrite(b"new")],
+            UpstreamConnected=[ReplaySpool()],
+            Spooled=[],
+            ReplayDone=[],
+        )
+        self.driver(script)
+        self.clock.advance(0)
+        assert self.upstream.asked == [b"new"]
+
+    def test_a_session_that_ends_or_breaks_holds_nothing(self) -> None:
+        endings: tuple[list[Action], ...] = ([End()], [Send(Leg.CLIENT, b"x")])
+        for actions in endings:
+            script = Script(
+                ClientConnected=[], UpstreamConnected=[SpoolWrite(b"x"), ReplaySpool()], Spooled=[], Drain=actions
+            )
+            driver = self.driver(script)
+            driver.drain()
+            if driver not in self.ended:
+                driver.expire()
+                assert len(cast("list[Any]", self.flushLoggedErrors(KeyError))) == 1  # type: ignore[no-untyped-call]
+            assert driver in self.ended
+            self.clock.advance(1)
+            assert "ReplayDone" not in script.events
+            assert self.clock.getDelayedCalls() == []

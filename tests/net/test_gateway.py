@@ -22,6 +22,7 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Binding, Gateway, bindings
 from smtpproxy.net.refusals import REFUSALS
 from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport, UpstreamHost
+from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.trust import load_trust
 from tests.session.playbook import Setting
@@ -91,6 +92,7 @@ class GatewayTests(TestCase):
             mint=Mint(authority, create_authority("Untrusted", now)),
             contexts=Contexts(8),
             trust=load_trust(self.home / "trusted.pem"),
+            spools=Spools(self.home / "spool", 1024, 1_000_000),
             write=self.write,
         )
 

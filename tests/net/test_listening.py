@@ -73,7 +73,7 @@ class Listens(TestCase):
 
 
 def _gateway(*binds: Binding) -> Gateway:
-    parts: dict[str, Any] = dict.fromkeys(("proxy_server", "mint", "contexts", "trust", "write"))
+    parts: dict[str, Any] = dict.fromkeys(("proxy_server", "mint", "contexts", "trust", "spools", "write"))
     return Gateway(Equipment(reactor=reactor, **parts), [], binds, "gw.test")
 
 
