@@ -66,6 +66,7 @@ class TransactionRecord:
         sender: the reverse-path's octets.
         recipients: every recipient that was asked for, in order.
         rules: names of the encryption rules that applied.
+        message_rules: names of the message rules that applied, in order.
         size_octets: content octets that came in.
         reply: the reply to the end of data or, without content, the one that ended the transaction.
         because: the token of what this proxy refused or found, else ``None``.
@@ -82,6 +83,7 @@ class TransactionRecord:
     sender: bytes
     recipients: tuple[RecipientResult, ...]
     rules: tuple[str, ...]
+    message_rules: tuple[str, ...]
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None
     upstream_tls_failure: TlsFailure | None

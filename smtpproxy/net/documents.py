@@ -74,6 +74,7 @@ def _transaction(record: TransactionRecord) -> Document:
         "from": escaped(record.sender),
         "recipients": [_recipient(each) for each in record.recipients],
         "rules": list(record.rules),
+        "message_rules": list(record.message_rules),
         "client_tls": _tls(record.client_tls),
         "upstream_tls": _tls(record.upstream_tls),
         "upstream_tls_failure": _failure(record.upstream_tls_failure),

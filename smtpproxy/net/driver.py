@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import assert_never, cast
+from typing import assert_never
 
 from twisted.logger import Logger
 
@@ -41,7 +41,6 @@ from smtpproxy.session.events import (
     Drain,
     Event,
     Expire,
-    SpoolEvent,
     TimedOut,
     TlsFailed,
     UpstreamConnected,
@@ -88,7 +87,7 @@ class Driver:
         self._equipment = equipment
         self._on_end: Callable[[Driver], None] | None = on_end  # none once the session is over
         self._deadlines = Deadlines(equipment.reactor, self._due)
-        self._events: deque[Event | SpoolEvent] = deque()
+        self._events: deque[Event] = deque()
         self._working = False
         self._client: Stream | None = client
         self._upstream: Stream | None = None
@@ -111,7 +110,7 @@ class Driver:
         """Have the session end now."""
         self.post(Expire())
 
-    def post(self, event: Event | SpoolEvent) -> None:
+    def post(self, event: Event) -> None:
         """Hand an event to the session and do what it says; in order, however deep this is called."""
         self._events.append(event)
         if self._working or self._on_end is None:
@@ -119,7 +118,7 @@ class Driver:
         self._working = True
         try:
             while self._events:
-                for action in self._session.receive(cast("Event", self._events.popleft())):
+                for action in self._session.receive(self._events.popleft()):
                     self._execute(action)
         except Exception as error:  # noqa: BLE001 - the one catch: a session's failure ends that session only
             self._crash(error)

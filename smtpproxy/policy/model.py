@@ -10,6 +10,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
+from smtpproxy.policy.messages import MessageRule
 from smtpproxy.tls.facts import TlsVersion
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -234,6 +235,7 @@ class ProxyAction:
     general: General = General()
     esmtp: Esmtp = field(default_factory=Esmtp)
     authentication: Authentication = Authentication()
+    message_rules: tuple[MessageRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

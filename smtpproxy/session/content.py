@@ -66,6 +66,16 @@ class Content:
                 self._upstream.close(How.ABORT)
             self.passage.abandon()
 
+    def close(self) -> None:
+        """Nothing follows: the message was judged, or is given up."""
+        if self.refusal is None:
+            self.passage.abandon()
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether it is of a form that no honest client makes by mistake only once."""
+        return self._intake.fault is not None
+
     def has_progressed(self) -> bool:
         """Whether content came at the least rate since this was asked last."""
         octets, self._octets_seen = self._intake.octets_in - self._octets_seen, self._intake.octets_in

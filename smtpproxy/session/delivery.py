@@ -11,12 +11,15 @@ from typing import Final
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.policy.decision import Refuse
+from smtpproxy.policy.messages import Need
 from smtpproxy.session.content import TOO_BIG, Content
 from smtpproxy.session.exchange import Exchange
-from smtpproxy.session.intake import ChunkIntake, DataIntake, Taken
+from smtpproxy.session.held import Held, HeldChunks, HeldData
+from smtpproxy.session.intake import ChunkIntake, DataIntake, Intake, Taken
 from smtpproxy.session.mailing import Mailing
-from smtpproxy.session.passage import StraightChunks, StraightData
+from smtpproxy.session.passage import Passage, StraightChunks, StraightData
 from smtpproxy.session.states import ClientState, ClientStep
+from smtpproxy.session.timers import Timer
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.commands import Bdat, Data, Relayed, Rset, Verb
 from smtpproxy.smtp.replies import Reply
@@ -34,13 +37,14 @@ class Delivery:
         content: the one under way, ``None`` otherwise.
     """
 
-    __slots__ = ("_chunks", "_exchange", "_general", "_last_chunk", "_mailing", "_thrown_away", "content")
+    __slots__ = ("_chunks", "_exchange", "_general", "_holds", "_last_chunk", "_mailing", "_thrown_away", "content")
 
     def __init__(self, exchange: Exchange, mailing: Mailing) -> None:
         self.content: Content | None = None
         self._exchange = exchange
         self._mailing = mailing
         self._general = exchange.terms.policy.action.general
+        self._holds = exchange.terms.need is not Need.NOTHING
         self._chunks = ChunkIntake()
         self._last_chunk = True  # of DATA there is one only
         self._thrown_away = False  # upstream's verdict is about nothing, and nobody waits for it
@@ -50,16 +54,26 @@ class Delivery:
     @property
     def streams(self) -> bool:
         """Whether nothing but size and newlines can refuse the content, so that DATA may go out with its group."""
-        return self._mailing.under_way.mail.body != _BINARY
+        return not self._holds and self._mailing.under_way.mail.body != _BINARY
 
     def data(self, command: Data) -> None:
-        """Send DATA upstream: in this transaction nothing but size and newlines can refuse the content."""
-        if self._mailing.under_way.mail.body != _BINARY:
+        """Send DATA upstream, or take the content here if rules must see it first."""
+        if self._mailing.under_way.mail.body == _BINARY:
+            self._refuse_binary()
+        elif self._holds:
+            self._hold_data()
+        else:
             self._exchange.forward(command)
-        elif self._exchange.client.reader.buffered:
+
+    def _refuse_binary(self) -> None:
+        if self._exchange.client.reader.buffered:
             self._exchange.attack(catalogue.BINARY_NEEDS_BDAT, _BEHIND_DATA)
         else:
             self._exchange.refuse(catalogue.BINARY_NEEDS_BDAT, "data-for-binary")
+
+    def _hold_data(self) -> None:
+        held = HeldData(self._exchange, self._mailing.under_way, self._refuse)
+        self._begin_data(held, catalogue.START_CONTENT)
 
     def data_replied(self, reply: Reply) -> None:
         """Begin the content if upstream takes it."""
@@ -68,7 +82,7 @@ class Delivery:
             transaction.reply = reply
             self._refuse_data(reply)
         elif transaction.accepted:
-            self._begin(reply)
+            self._begin_data(StraightData(self._exchange.upstream), reply)
         else:
             self._send_nothing()
 
@@ -88,16 +102,17 @@ class Delivery:
         self._exchange.client.step(ClientStep.REFUSED)
         self._refuse_data(catalogue.NO_VALID_RECIPIENTS)
 
-    def _begin(self, reply: Reply) -> None:
+    def _begin_data(self, passage: Passage, reply: Reply) -> None:
         exchange = self._exchange
         exchange.client.step(Verb.DATA)
         self._last_chunk = True
-        self.content = self._make_content(DataIntake(self._general), StraightData(exchange.upstream))
+        self.content = self._make_content(DataIntake(self._general), passage)
         exchange.relay(reply)
+        exchange.rest()
         if early := exchange.client.reader.take_rest():
             self.received(early)
 
-    def _make_content(self, intake: DataIntake | ChunkIntake, passage: StraightData | StraightChunks) -> Content:
+    def _make_content(self, intake: Intake, passage: Passage) -> Content:
         limit = self._general.max_message_size
         return Content(self._mailing.under_way, self._exchange.upstream, intake, passage, limit)
 
@@ -125,7 +140,7 @@ class Delivery:
         exchange.client.step(Verb.BDAT)
         if self.content is None:
             self._chunks = ChunkIntake()
-            self.content = self._make_content(self._chunks, StraightChunks(exchange.upstream))
+            self.content = self._make_content(self._chunks, self._chunk_passage())
         self._chunks.expect(command.size)
         self._last_chunk = command.last
         self.content.passage.begin_chunk(command)
@@ -133,6 +148,11 @@ class Delivery:
         early = exchange.client.reader.take_rest()
         if early or not command.size:
             self.received(early)
+
+    def _chunk_passage(self) -> Passage:
+        if self._holds:
+            return HeldChunks(self._exchange, self._mailing.under_way, self._refuse, self._chunks)
+        return StraightChunks(self._exchange.upstream)
 
     def chunk_replied(self, reply: Reply) -> None:
         """Pass on what upstream says to a chunk that was not the last; a refusal ends the message."""
@@ -168,7 +188,7 @@ class Delivery:
         if self._last_chunk:
             client.step(ClientStep.END_OF_DATA)
             content.end()
-            self._mailing.under_way.dot_sent = content.refusal is None
+            self._note_dot()
         else:
             client.step(ClientStep.END_OF_CHUNK)
             answered_here = content.refusal is None and not content.passage.end_chunk()
@@ -181,7 +201,8 @@ class Delivery:
     def _answer_refusal(self, refusal: Refuse) -> None:
         """Go on with the session if upstream has nothing that only closing could take back."""
         exchange = self._exchange
-        if not exchange.upstream.is_open:
+        faulty = self.content is not None and self.content.is_faulty
+        if faulty or not exchange.upstream.is_open:
             exchange.finish(refusal.reply, refusal.because)
             return
         exchange.client.step(ClientStep.ANSWERED if self._last_chunk else ClientStep.REFUSED)
@@ -194,12 +215,50 @@ class Delivery:
         return self.content is not None and self.content.has_progressed()
 
     def refuse_content(self, refusal: Refuse) -> None:
-        """Let nothing more of the content go upstream; the client hears why at its own end of data."""
+        """Let nothing more of the content go upstream; the client hears why at its own end of data, not before."""
+        self._refuse(refusal)
+        self._answer_late()
+
+    def _refuse(self, refusal: Refuse) -> None:
         if self.content is not None:
             self.content.refuse(refusal)
 
+    # Content that is held
+
+    @property
+    def _held(self) -> Held | None:
+        passage = None if self.content is None else self.content.passage
+        return passage if isinstance(passage, Held) else None
+
     def keep_awake(self) -> None:
-        """Nothing is held here that upstream waits for."""
+        """Let upstream hear of us while content is held."""
+        if held := self._held:
+            held.keep_awake()
+
+    def spooled(self, octets: int) -> None:
+        """So much more of the content is kept."""
+        if held := self._held:
+            held.spooled(octets)
+
+    def spool_failed(self, reason: str) -> None:
+        """The content cannot be kept, or not be read again."""
+        self.refuse_content(Refuse(catalogue.STORE_FAILED, reason))
+
+    def replayed(self) -> None:
+        """All that was kept has gone upstream."""
+        if held := self._held:
+            held.replayed()
+            self._note_dot()
+
+    def _answer_late(self) -> None:
+        """A message that is refused behind its end is answered at once."""
+        refusal = None if self.content is None else self.content.refusal
+        if refusal is not None and self._exchange.client.state is ClientState.FINISHED:
+            self._answer_refusal(refusal)
+
+    def _note_dot(self) -> None:
+        if self._exchange.upstream.owes_verdict:
+            self._mailing.under_way.dot_sent = True
 
     # What upstream says
 
@@ -211,6 +270,10 @@ class Delivery:
         """
         if isinstance(command, Rset) and not reply.is_positive:
             raise ProtocolError("rset-refused")
+        if held := self._held:
+            held.own_replied(command, reply)
+            self._note_dot()
+            self._answer_late()
 
     def judged(self, reply: Reply) -> None:
         """Pass on upstream's verdict about the message."""
@@ -230,5 +293,9 @@ class Delivery:
 
     def end(self) -> None:
         """End the transaction, if there is one, and report it."""
-        self.content = None
+        if self.content is not None:
+            if self._holds:
+                self._exchange.outbox.set_timer(Timer.VERDICT, None)
+            self.content.close()
+            self.content = None
         self._mailing.end()

@@ -137,6 +137,7 @@ Event: TypeAlias = (
     | WriteBlocked
     | WriteUnblocked
     | TimedOut
+    | SpoolEvent
     | Drain
     | Expire
     | ClientFinished

@@ -65,6 +65,7 @@ class Journal:
             sender=transaction.mail.path.octets,
             recipients=transaction.results(),
             rules=self._rules,
+            message_rules=transaction.message_rules,
             client_tls=self._client.facts,
             upstream_tls=self._upstream.facts,
             upstream_tls_failure=self._upstream.shortfall,

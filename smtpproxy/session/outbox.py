@@ -36,6 +36,10 @@ class Outbox:
             self._leg = leg
         self._run.append(data)
 
+    def octets_replayed(self, octets: int) -> None:
+        """Count octets that left upstream from the spool."""
+        self.octets[Leg.UPSTREAM] += octets
+
     def set_timer(self, timer: Timer, seconds: float | None) -> None:
         """Let ``timer`` be due in ``seconds``, or never."""
         self._timers[timer] = seconds

@@ -32,7 +32,7 @@ class Passage(Protocol):
         """The content is whole."""
 
     def abandon(self) -> None:
-        """The content is refused."""
+        """The content is refused, or its session ends."""
 
 
 class StraightData:

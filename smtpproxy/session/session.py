@@ -24,6 +24,9 @@ from smtpproxy.session.events import (
     Event,
     Expire,
     Received,
+    ReplayDone,
+    Spooled,
+    SpoolFailed,
     TimedOut,
     TlsFailed,
     Upgraded,
@@ -121,6 +124,12 @@ class Session:
                 self._write_unblocked(leg)
             case TimedOut(timer):
                 self._timed_out(timer)
+            case Spooled(octets):
+                self._dialogue.delivery.spooled(octets)
+            case SpoolFailed(reason):
+                self._dialogue.delivery.spool_failed(reason)
+            case ReplayDone():
+                self._dialogue.delivery.replayed()
             case Drain():
                 self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
             case Expire():

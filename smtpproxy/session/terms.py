@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from smtpproxy.audit import Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
+from smtpproxy.policy.messages import Need, need_of
 from smtpproxy.policy.model import CertificateValidation, EncryptionRule, Policy, PortKind, TlsProfile
 
 
@@ -21,6 +22,7 @@ class Terms:
         gateway_name: ours, in a leaf with nothing to copy.
         rules: the encryption rules.
         plan: when upstream STARTTLS is begun.
+        need: how much of a message its rules must see before any of it goes upstream.
         profile: the TLS profile of both legs.
         upstream_name: the upstream host if it is a DNS name: sent as SNI, and demanded where the profile enforces.
     """
@@ -30,6 +32,7 @@ class Terms:
     gateway_name: str
     rules: tuple[EncryptionRule, ...]
     plan: Plan
+    need: Need
     profile: TlsProfile
     upstream_name: str | None
 
@@ -44,6 +47,7 @@ class Terms:
             gateway_name=gateway_name,
             rules=action.starttls.rules,
             plan=decide_plan(action.starttls.rules) if action.starttls.enabled else Plan.NEVER,
+            need=need_of(action.message_rules),
             profile=action.implicit_profile if implicit else action.starttls.profile,
             upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
         )

@@ -37,7 +37,7 @@ class Transaction:
         accepted: how many of them stand.
         reply: the reply that decided about the message: to MAIL, to DATA or to the end of data.
         because: the token of what this proxy refused, ``None`` if it refused nothing.
-        rules: the message rules that applied.
+        message_rules: those that applied, in order.
         size_octets: content octets that came in.
         whole: whether the whole content was read.
         normalized: whether bare newlines were made CRLF.
@@ -52,7 +52,7 @@ class Transaction:
     granted: bool = False
     reply: Reply | None = None
     because: str | None = None
-    rules: tuple[str, ...] = ()
+    message_rules: tuple[str, ...] = ()
     size_octets: int = 0
     whole: bool = False
     normalized: bool = False

@@ -60,7 +60,12 @@ class UpstreamLeg(UpstreamOpening):
     @property
     def owes_reply(self) -> bool:
         """Whether it has to answer a command or the end of content."""
-        return bool(self._expected) or self.state is UpstreamState.FINAL
+        return bool(self._expected) or self.owes_verdict
+
+    @property
+    def owes_verdict(self) -> bool:
+        """Whether a whole message has gone to it that it has not judged."""
+        return self.state is UpstreamState.FINAL
 
     @property
     def last_sent(self) -> Sent | None:
@@ -148,6 +153,9 @@ class UpstreamLeg(UpstreamOpening):
             self._intermediate(verb, reply)
         elif verb is Verb.DATA and reply.is_positive:
             raise ProtocolError("unexpected-reply-code")
+        if sent.own and reply.is_closing:
+            self._end(reply, "upstream-closing")
+            return
         if self._expected:
             self._wait_for(self._expected[0].command.verb)
         self._owner.upstream_replied(sent, reply)

@@ -77,6 +77,7 @@ BARE_NEWLINE: Final = Reply.own(550, (5, 2), "Message contains a line feed witho
 BINARY_NEEDS_BDAT: Final = Reply.own(503, (5, 1), "BINARYMIME content must be sent with BDAT")
 CHUNK_TAKEN: Final = Reply.own(250, (0, 0), "Chunk received")
 HEADERS_TOO_BIG: Final = Reply.own(552, (3, 4), "Message header size exceeds limit")
+HEADERS_UNCLEAR: Final = Reply.own(550, (5, 2), "Message header contains a lone carriage return, line feed or NUL")
 RULE_DENIED: Final = Reply.own(554, (7, 1), "Message refused")
 STORE_FAILED: Final = Reply.own(451, (3, 0), "Message cannot be stored now, try again later")
 BARE_CR: Final = Reply.own(550, (5, 2), "Message contains a carriage return without line feed")

@@ -33,6 +33,7 @@ TRANSACTION = TransactionRecord(
         RecipientResult(b"c@mx.test", Status.REFUSED, Reply(550, (b"5.1.1 No such user",))),
     ),
     rules=("default",),
+    message_rules=("mark",),
     client_tls=None,
     upstream_tls=TLS,
     upstream_tls_failure=None,
@@ -171,6 +172,7 @@ def test_the_transaction_document_has_every_field() -> None:
             {"to": "c@mx.test", "status": "refused", "reply": "550 5.1.1 No such user", "because": None},
         ],
         "rules": ["default"],
+        "message_rules": ["mark"],
         "client_tls": None,
         "upstream_tls": {
             "version": "TLSv1.3",

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from smtpproxy.policy.messages import (
+    AddHeader,
+    Condition,
+    Final,
+    HeaderCondition,
+    MessageRule,
+    SizeCondition,
+)
 from smtpproxy.policy.model import (
     BareNewline,
     CertificateValidation,
@@ -13,6 +21,7 @@ from smtpproxy.policy.model import (
     RecipientEncryption,
     SenderEncryption,
 )
+from smtpproxy.policy.wildcards import Wildcard
 from tests.session.playbook import Setting
 
 COMMANDS = [
@@ -50,6 +59,7 @@ HOSTILE = [
 ]
 CONTENT = [
     b"line\r\n",
+    b"Subject: spam\r\n\r\n",
     b".\r\n",
     b"\r\n.\r\n",
     b"..\r\n",
@@ -77,6 +87,15 @@ REPLIES = [
     b"250 Ok\n",
     b"\r\n",
 ]
+_PATTERN = HeaderCondition(b"Subject", Wildcard("*spam*"))
+RULES = [
+    (),
+    (),
+    (MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),)),),
+    (MessageRule("no spam", Condition(headers=(_PATTERN,)), final=Final.DENY),),
+    (MessageRule("big", Condition(size=SizeCondition(over=10)), (AddHeader(b"X-Big", b"yes"),)),),
+    (MessageRule("not big", Condition(size=SizeCondition(over=10)), final=Final.DENY),),
+]
 LUCK, BAD_LUCK = st.integers(0, 11), 11
 OCTETS = st.binary(min_size=1, max_size=20)
 SETTINGS = st.builds(
@@ -86,6 +105,7 @@ SETTINGS = st.builds(
     recipient=st.sampled_from(RecipientEncryption),
     offer=st.sampled_from(Offer),
     validation=st.sampled_from(CertificateValidation),
+    message_rules=st.sampled_from(RULES),
     general=st.builds(
         General,
         bare_newline=st.sampled_from(BareNewline),

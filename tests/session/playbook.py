@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import NoReturn
 
 from smtpproxy.audit import Origin, Record, SessionRecord, TransactionRecord
+from smtpproxy.policy.messages import MessageRule
 from smtpproxy.policy.model import (
     ActionKind,
     Authentication,
@@ -67,6 +68,7 @@ class Setting:
     general: General = General()
     esmtp: Esmtp = Esmtp()
     authentication: Authentication = Authentication()
+    message_rules: tuple[MessageRule, ...] = ()
     starttls: bool = True
     host: str = "mx.test"
 
@@ -83,6 +85,7 @@ class Setting:
             general=self.general,
             esmtp=self.esmtp,
             authentication=self.authentication,
+            message_rules=self.message_rules,
         )
         policy = Policy(
             name="p",

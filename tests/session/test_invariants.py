@@ -21,11 +21,14 @@ from smtpproxy.session.actions import (
     CollectHello,
     Connect,
     ConnectTls,
+    DiscardSpool,
     End,
     PauseReading,
+    ReplaySpool,
     ResumeReading,
     Send,
     SetTimer,
+    SpoolWrite,
     StartTls,
 )
 from smtpproxy.session.events import (
@@ -37,6 +40,9 @@ from smtpproxy.session.events import (
     Event,
     Expire,
     Received,
+    ReplayDone,
+    Spooled,
+    SpoolFailed,
     TimedOut,
     TlsFailed,
     Upgraded,
@@ -84,7 +90,11 @@ class AnySession(RuleBasedStateMachine):
         self.stream = b""  # everything from the client
         self.data_ends = 0  # in the stream, the last DATA
         self.content_starts: int | None = None  # in the stream, from 354 to the reply to its end
+        self.answered_at = 0  # in the stream, the end of the last content
         self.verdicts = 0
+        self.spool = b""
+        self.unwritten: list[int] = []
+        self.replaying = False
         self.happen(ClientConnected())
         if start != "connected":
             self.come_to_greeting()
@@ -137,6 +147,16 @@ class AnySession(RuleBasedStateMachine):
                 self.secured[Leg.UPSTREAM] = False
             case CollectHello():
                 self.collecting = True
+            case SpoolWrite(data):
+                assert not self.replaying
+                self.spool += data
+                self.unwritten.append(len(data))
+            case ReplaySpool():
+                self.replaying = True
+                self.sent_upstream(self.spool)
+            case DiscardSpool():
+                self.spool, self.replaying = b"", False
+                self.unwritten.clear()
             case StartTls(AcceptTls()):
                 self.shaking[Leg.CLIENT] = True
             case StartTls(ConnectTls()):
@@ -154,13 +174,16 @@ class AnySession(RuleBasedStateMachine):
         if self.secured[Leg.CLIENT] and not (verdict and data.startswith(verdict.to_wire())):
             assert b"STARTTLS" not in data, "TLS inside TLS is offered"
         if data.startswith(b"354"):
-            assert self.upstream.in_content
-            self.content_starts = self.data_ends
+            assert self.upstream.in_content or self.setting.message_rules
+            self.content_starts = self.data_ends if self.upstream.in_content else self.held_data_ends()
         elif self.content_starts is not None:
             self.answered_content(data)
         elif self.upstream.verdict is not None and data.startswith(self.upstream.verdict.to_wire()):
             self.verdicts += self.upstream.verdict.is_positive  # on the last chunk
             self.upstream.verdict = None
+
+    def held_data_ends(self) -> int:
+        return self.stream.index(b"DATA\r\n", self.answered_at) + len(b"DATA\r\n")
 
     def answered_content(self, data: bytes) -> None:
         assert self.client_ended_content, "a reply before the end of data"
@@ -169,7 +192,8 @@ class AnySession(RuleBasedStateMachine):
             assert data.startswith(self.upstream.verdict.to_wire()), "a success that is not upstream's own"
             self.verdicts += 1
             self.upstream.verdict = None
-        self.content_starts = None
+        end = (b"\r\n" + self.stream).index(b"\r\n.\r\n", self.content_starts or 0)
+        self.answered_at, self.content_starts = end + len(b".\r\n"), None
 
     def sent_upstream(self, data: bytes) -> None:
         assert self.connected
@@ -215,7 +239,7 @@ class AnySession(RuleBasedStateMachine):
         return not (self.over or self.client_finished or self.collecting or self.shaking[Leg.CLIENT] or waits_for_tls)
 
     def client_is_in_content(self) -> bool:
-        return self.client_can_speak() and self.upstream.in_content and not self.client_ended_content
+        return self.client_can_speak() and self.in_data and not self.client_ended_content
 
     @precondition(lambda self: self.client_can_speak() and self.greeted and not self.client_is_in_content())
     @rule(command=st.sampled_from(COMMANDS))
@@ -320,6 +344,23 @@ class AnySession(RuleBasedStateMachine):
         failure = TlsFailure(TlsReason.CERTIFICATE_EXPIRED, certificate=self.refused_certificate)
         self.happen(TlsFailed(Leg.UPSTREAM, failure))
 
+    # What the disk does
+
+    @precondition(lambda self: self.unwritten and not self.over)
+    @rule(luck=LUCK)
+    def the_disk_keeps_or_fails(self, luck: int) -> None:
+        if luck == BAD_LUCK:
+            self.unwritten.clear()
+            self.happen(SpoolFailed("spool-full"))
+        else:
+            self.happen(Spooled(self.unwritten.pop(0)))
+
+    @precondition(lambda self: self.replaying and not self.unwritten and not self.over)
+    @rule(luck=LUCK)
+    def all_is_replayed(self, luck: int) -> None:
+        self.replaying = False
+        self.happen(SpoolFailed("spool-failed") if luck == BAD_LUCK else ReplayDone())
+
     # What befalls both
 
     @precondition(lambda self: not self.over)
@@ -383,7 +424,9 @@ class AnySession(RuleBasedStateMachine):
     def reading_goes_on_where_nothing_stands_against_it(self) -> None:
         states = [type(action) for action in self.actions if action in (PAUSE, RESUME)]
         paused = bool(states) and states[-1] is PauseReading
-        if not self.over:
+        if self.over or self.setting.message_rules:  # held content has reasons of its own
+            assert self.over or paused or not self.blocked
+        else:
             assert paused is bool(self.blocked)
 
     @invariant()

@@ -91,6 +91,7 @@ def test_every_field_of_a_success() -> None:
             RecipientResult(b"c@mx.test", Status.REFUSED, reply("550 5.1.1 unknown")),
         ),
         rules=("default",),
+        message_rules=(),
         client_tls=tls_facts(),
         upstream_tls=tls_facts("mx.test"),
         upstream_tls_failure=None,

@@ -59,6 +59,7 @@ AGREED = {
     "BINARY_NEEDS_BDAT": (503, "5.5.1"),
     "CHUNK_TAKEN": (250, "2.0.0"),
     "HEADERS_TOO_BIG": (552, "5.3.4"),
+    "HEADERS_UNCLEAR": (550, "5.5.2"),
     "RULE_DENIED": (554, "5.7.1"),
     "STORE_FAILED": (451, "4.3.0"),
 }
