@@ -206,9 +206,9 @@ class Delivery:
             exchange.finish(refusal.reply, refusal.because)
             return
         exchange.client.step(ClientStep.ANSWERED if self._last_chunk else ClientStep.REFUSED)
-        exchange.answer(refusal.reply)
+        exchange.client.reply(refusal.reply)
         self.end()
-        exchange.upstream.command(Rset(), own=True)
+        exchange.upstream.command(Rset(), own=True)  # its reply leaves the next move to the client
 
     def is_progressing(self) -> bool:
         """Whether content came at the least rate since this was asked last."""

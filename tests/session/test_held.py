@@ -150,6 +150,16 @@ def test_a_denied_message_is_dropped_to_its_end_and_never_goes_upstream() -> Non
     assert (record.message_rules, record.inspected) == (("no spam",), True)
 
 
+def test_a_session_that_is_to_end_does_so_behind_the_refusal() -> None:
+    book = held(NO_SPAM)
+    book >> client(b"Subject: spam\r\n\r\n")
+    (book.skip() >> TimedOut(Timer.AGE)).done()
+    (book >> client(b".\r\n") << to_client(DENIED) << to_upstream("RSET")).done()
+    book >> upstream("250 Ok")
+    book << to_client("421 4.4.2 Session lasted too long, closing connection") << Close(Leg.CLIENT, How.FLUSH)
+    (book << Close(Leg.UPSTREAM, How.FLUSH) << End()).done()
+
+
 def test_upstreams_refusal_of_data_is_told_at_the_end_of_data() -> None:
     book = held(MARK)
     book >> client(HEADERS + b"\r\n")
