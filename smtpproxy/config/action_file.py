@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from smtpproxy.config.forms import Form, Switch, Text, refusal, whole_number, words
 from smtpproxy.config.measures import duration, size
+from smtpproxy.config.message_rules import MAX_RULES, MessageRuleSection
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
@@ -235,7 +236,6 @@ class ActionFile(Section):
             "antivirus",
             "spam",
             "dlp",
-            "message_rules",
             "tls_level_header",
             "deny_message",
         }
@@ -249,3 +249,6 @@ class ActionFile(Section):
     general: GeneralSection = Field(default=GeneralSection(), description="Limits of a session.")
     esmtp: EsmtpSection = Field(default=EsmtpSection(), description="The extended dialogue.")
     authentication: AuthenticationSection = Field(default=AuthenticationSection(), description="The client's AUTH.")
+    message_rules: Annotated[tuple[MessageRuleSection, ...], Field(max_length=MAX_RULES)] = Field(
+        default=(), description="What becomes of messages, by header and size.", json_schema_extra={"default": "none"}
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.action_checks import check_action
 from smtpproxy.config.action_file import ActionFile, EncryptionRuleSection, GeneralSection, StartTlsSection
+from smtpproxy.config.message_rule_checks import check_message_rules
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part, problems
 from smtpproxy.policy.model import (
@@ -48,6 +49,7 @@ def _make_action(
     for section in ("tls", "starttls"):
         check_reference(document, (section, "profile"), profiles, "TLS profile", report)
     check_action(document, report)
+    check_message_rules(document, report)
     file = part(ActionFile, document)
     if file is None:
         return None
@@ -63,6 +65,7 @@ def _make_action(
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
         authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),
+        message_rules=tuple(rule.rule() for rule in file.message_rules if rule.enabled),
     )
 
 

@@ -226,7 +226,10 @@ class Authentication:
 
 @dataclass(frozen=True, slots=True)
 class ProxyAction:
-    """The rules for a policy's traffic; ``implicit_profile`` is the TLS profile of port 465."""
+    """The rules for a policy's traffic.
+
+    ``implicit_profile`` is the TLS profile of port 465; of the message rules only those that are enabled are here.
+    """
 
     name: str
     kind: ActionKind
