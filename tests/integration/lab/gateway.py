@@ -37,6 +37,8 @@ class Setup:
         source: its networks.
         rules: the encryption rules.
         general: keys of the proxy action's ``general``.
+        action: further keys of the proxy action.
+        stores: the main file's key.
         profile: keys of the TLS profile.
         server_names: one Proxy Server certificate for each.
     """
@@ -46,6 +48,8 @@ class Setup:
     source: tuple[str, ...] = ("127.0.0.0/8",)
     rules: tuple[Mapping[str, str], ...] = ({"name": "default", "sender": "optional", "recipient": "preferred"},)
     general: Mapping[str, Any] = field(default_factory=dict)
+    action: Mapping[str, Any] = field(default_factory=dict)
+    stores: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     server_names: tuple[str, ...] = ("mail.inside.test",)
 
@@ -193,6 +197,7 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
             "tls": {"action": "inspect", "profile": "Profile"},
             "starttls": {"enabled": True, "profile": "Profile", "rules": [dict(rule) for rule in setup.rules]},
             "general": dict(setup.general),
+            **setup.action,
         },
         "tls-profiles/Profile.yaml": {"minimum_protocol": "tls1.2", **setup.profile},
     }
@@ -219,6 +224,7 @@ def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> d
             }
         ],
         "records": {"file": "var/records.jsonl"},
+        "stores": dict(setup.stores),
         "certificates": {
             "proxy_server": [
                 {"certificate": f"certs/{name}.pem", "key": f"certs/{name}.key"} for name in setup.server_names

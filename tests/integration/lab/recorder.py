@@ -33,6 +33,7 @@ class Script:
         handshake: whether a client's hello is answered; if not, with an alert.
         reads_content: held while the upstream is to stop reading after its 354.
         end_of_data: the reply to a message, ``None`` for the usual one.
+        challenges: what AUTH is answered with, one a line of the client's, before 235.
         replies: for a verb the whole reply that takes the usual one's place; TLS or content then do not follow.
     """
 
@@ -42,16 +43,21 @@ class Script:
     handshake: bool = True
     reads_content: threading.Event | None = None
     end_of_data: bytes | None = None
+    challenges: tuple[bytes, ...] = ()
     replies: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass
 class Connection:
-    """What one connection brought: octets before TLS and inside it, and each message as it was sent, still stuffed."""
+    """What one connection brought: octets before TLS and inside it, and each message as it was sent.
+
+    Content of DATA is still stuffed, that of BDAT has its chunks joined. `reads` is what each read brought.
+    """
 
     clear: bytearray = field(default_factory=bytearray)
     encrypted: bytearray = field(default_factory=bytearray)
     messages: list[bytes] = field(default_factory=list)
+    reads: list[bytes] = field(default_factory=list)
     server_name: str | None = None
 
     @property
@@ -124,7 +130,7 @@ class RecordingUpstream:
         self.connections.append(record)
         dialogue = _Dialogue(sock, record, self.script, self._context)
         self._dialogues.add(dialogue)
-        with contextlib.suppress(OSError):  # a proxy that goes away is what many tests are about
+        with contextlib.suppress(OSError, EOFError):  # a proxy that goes away is what many tests are about
             dialogue.run(implicit=implicit)
         self._dialogues.discard(dialogue)
         dialogue.close()
@@ -140,6 +146,7 @@ class _Dialogue:
         self._context = context
         self._buffer = b""
         self._tls = False
+        self._chunks: list[bytes] = []
 
     def run(self, *, implicit: bool) -> None:
         if implicit:
@@ -159,6 +166,11 @@ class _Dialogue:
 
     def _answer(self, line: bytes) -> bool:
         verb = line.split()[0].upper() if line.split() else b""
+        if verb == b"BDAT":
+            self._take_chunk(line.split())
+            return True
+        if verb == b"AUTH":
+            self._challenge()
         self._sock.sendall(self._script.replies.get(verb) or self._usual_reply(verb))
         if verb == b"DATA" and verb not in self._script.replies:
             self._take_content()
@@ -179,6 +191,8 @@ class _Dialogue:
                 return b"221 2.0.0 Bye\r\n"
             case b"STARTTLS":
                 return b"220 2.0.0 Ready\r\n"
+            case b"AUTH":
+                return b"235 2.7.0 Welcome\r\n"
             case b"HELO" | b"MAIL" | b"RCPT" | b"RSET" | b"NOOP":
                 return b"250 2.0.0 Ok\r\n"
             case _:
@@ -196,6 +210,24 @@ class _Dialogue:
         usual = b"250 2.0.0 Recorded as %d\r\n" % len(self._record.messages)
         self._sock.sendall(self._script.end_of_data or usual)
 
+    def _take_chunk(self, words: list[bytes]) -> None:
+        octets = int(words[1])
+        while len(self._buffer) < octets:
+            self._buffer += self._read()
+        self._chunks.append(self._buffer[:octets])
+        self._buffer = self._buffer[octets:]
+        reply = b"250 2.0.0 %d octets\r\n" % octets
+        if words[-1].upper() == b"LAST":
+            self._record.messages.append(b"".join(self._chunks))
+            self._chunks.clear()
+            reply = self._script.end_of_data or b"250 2.0.0 Recorded as %d\r\n" % len(self._record.messages)
+        self._sock.sendall(self._script.replies.get(b"BDAT") or reply)
+
+    def _challenge(self) -> None:
+        for challenge in self._script.challenges:
+            self._sock.sendall(b"334 %b\r\n" % challenge)
+            self._read_until(b"\r\n")
+
     def _start_tls(self) -> None:
         if not self._script.handshake:
             self._sock.recv(_READ_OCTETS)
@@ -212,11 +244,19 @@ class _Dialogue:
     def _read_until(self, mark: bytes) -> bytes:
         pieces, tail = [self._buffer], self._buffer
         while mark not in tail:
-            data = self._sock.recv(_READ_OCTETS)
-            if not data:
+            try:
+                data = self._read()
+            except EOFError:
                 return b""
-            (self._record.encrypted if self._tls else self._record.clear).extend(data)
             pieces.append(data)
             tail = tail[-len(mark) + 1 :] + data
         found, _, self._buffer = b"".join(pieces).partition(mark)
         return found + mark
+
+    def _read(self) -> bytes:
+        data = self._sock.recv(_READ_OCTETS)
+        if not data:
+            raise EOFError
+        (self._record.encrypted if self._tls else self._record.clear).extend(data)
+        self._record.reads.append(data)
+        return data
