@@ -104,9 +104,7 @@ class Dialogue:
     def pump(self) -> None:
         """Hear the client's lines as far as they may be heard; what has to wait is bounded in every state."""
         client = self._exchange.client
-        while client.in_dialogue and not client.is_blocked and self._read():
-            if self._exchange.is_busy and not self._joins():
-                break
+        while client.in_dialogue and not client.is_blocked and self._may_hear():
             heard, self._next = self._next, None
             if heard is not None:
                 self._hear(heard)
@@ -115,14 +113,16 @@ class Dialogue:
         else:
             client.release(Hold.QUEUE)
 
-    def _read(self) -> bool:
-        """Have something in ``_next``, if there is anything that may be looked at now."""
-        exchange, reader = self._exchange, self._exchange.client.reader
-        if exchange.is_busy and not self._may_join:  # behind DATA may stand content, which is no line
+    def _may_hear(self) -> bool:
+        """Whether ``_next`` may be heard; it is read if there is anything that may be looked at now."""
+        busy, reader = self._exchange.is_busy, self._exchange.client.reader
+        if busy and not self._may_join:  # behind DATA may stand content, which is no line
             return False
-        if self._next is None and not reader.is_skipping:
+        if self._next is None and reader.buffered:
             self._next = self._read_next()
-        return self._next is not None and not reader.is_skipping
+        if self._next is None or reader.is_skipping:
+            return False
+        return not busy or self._joins()
 
     def _read_next(self) -> Heard | None:
         client = self._exchange.client

@@ -18,23 +18,27 @@ class Outbox:
 
     def __init__(self) -> None:
         self._actions: list[Action] = []
-        self._run: list[bytes] = []  # what was sent last, and on which leg
+        self._run = b""  # what was sent last, on one leg
         self._leg = Leg.CLIENT
         self._timers: dict[Timer, float | None] = {}
         self.octets = {Leg.CLIENT: 0, Leg.UPSTREAM: 0}
 
     def put(self, action: Action) -> None:
         """Add an action."""
-        self._end_run()
+        if self._run:
+            self._end_run()
         self._actions.append(action)
 
     def send(self, leg: Leg, data: bytes) -> None:
         """Add octets to what goes out on ``leg``."""
         self.octets[leg] += len(data)
-        if leg is not self._leg:
+        if not self._run:
+            self._run, self._leg = data, leg
+        elif leg is self._leg:
+            self._run += data
+        else:
             self._end_run()
-            self._leg = leg
-        self._run.append(data)
+            self._run, self._leg = data, leg
 
     def octets_replayed(self, octets: int) -> None:
         """Count octets that left upstream from the spool."""
@@ -50,16 +54,14 @@ class Outbox:
 
     def take(self) -> list[Action]:
         """Hand over what was collected, timers first, and begin anew."""
-        self._end_run()
+        if self._run:
+            self._end_run()
         actions, self._actions = self._actions, []
-        if self._timers:
-            timers: list[Action] = [SetTimer(timer, seconds) for timer, seconds in self._timers.items()]
-            self._timers = {}
-            return timers + actions
-        return actions
+        if not self._timers:
+            return actions
+        timers, self._timers = self._timers, {}
+        return [*[SetTimer(timer, seconds) for timer, seconds in timers.items()], *actions]
 
     def _end_run(self) -> None:
-        if self._run:
-            data = self._run[0] if len(self._run) == 1 else b"".join(self._run)
-            self._actions.append(Send(self._leg, data))
-            self._run = []
+        self._actions.append(Send(self._leg, self._run))
+        self._run = b""

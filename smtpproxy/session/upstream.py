@@ -60,7 +60,7 @@ class UpstreamLeg(UpstreamOpening):
     @property
     def owes_reply(self) -> bool:
         """Whether it has to answer a command or the end of content."""
-        return bool(self._expected) or self.owes_verdict
+        return bool(self._expected) or self.state is UpstreamState.FINAL
 
     @property
     def owes_verdict(self) -> bool:

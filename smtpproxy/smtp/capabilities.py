@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from smtpproxy.smtp.replies import Reply
@@ -41,14 +41,18 @@ class Capabilities:
 
     greeting: bytes
     keywords: tuple[tuple[str, bytes], ...] = ()
+    _arguments: dict[str, bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_arguments", dict(self.keywords))
 
     def offers(self, keyword: str) -> bool:
         """Tell whether the upper-case keyword is offered."""
-        return self.argument(keyword) is not None
+        return keyword in self._arguments
 
     def argument(self, keyword: str) -> bytes | None:
         """Return the keyword's argument, empty if it has none, ``None`` if the keyword is not offered."""
-        return next((argument for name, argument in self.keywords if name == keyword), None)
+        return self._arguments.get(keyword)
 
     def to_reply(self) -> Reply:
         """Return the EHLO reply that says this."""
