@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import assert_never
 
 from twisted.logger import Logger
@@ -118,8 +119,7 @@ class Driver:
         self._working = True
         try:
             while self._events:
-                for action in self._session.receive(self._events.popleft()):
-                    self._execute(action)
+                self._execute_all(self._session.receive(self._events.popleft()))
         except Exception as error:  # noqa: BLE001 - the one catch: a session's failure ends that session only
             self._crash(error)
         finally:
@@ -161,6 +161,26 @@ class Driver:
         self.post(TlsFailed(Leg.CLIENT, failure))
 
     # Actions
+
+    def _execute_all(self, actions: list[Action]) -> None:
+        if actions and isinstance(actions[-1], End):
+            self._execute_last(actions)
+            return
+        for action in actions:
+            self._execute(action)
+
+    def _execute_last(self, actions: list[Action]) -> None:
+        """A farewell and the close behind it are one."""
+        farewell: Send | None = None
+        for action, following in pairwise(actions):
+            if isinstance(action, Send) and following == Close(action.leg, How.FLUSH):
+                farewell = action
+            elif farewell is not None:
+                self._close(farewell.leg, How.FLUSH, farewell.data)
+                farewell = None
+            else:
+                self._execute(action)
+        self._execute(actions[-1])
 
     def _execute(self, action: Action) -> None:
         match action:
@@ -245,7 +265,7 @@ class Driver:
                 self._equipment.client_context(request), Role.CLIENT, owner.ask_for_server_name
             )
 
-    def _close(self, leg: Leg, how: How) -> None:
+    def _close(self, leg: Leg, how: How, last: bytes = b"") -> None:
         if leg is Leg.UPSTREAM and self._dial is not None:
             self._dial.cancel()
             self._dial = None
@@ -254,7 +274,7 @@ class Driver:
             return
         self.forget(leg)
         if how is How.FLUSH:
-            stream.close()
+            stream.close(last)
         else:
             stream.abort()
 

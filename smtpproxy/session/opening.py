@@ -41,8 +41,8 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_extended", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall", "_terms",
-        "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
+        "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall",
+        "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
     def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
@@ -59,6 +59,7 @@ class UpstreamOpening:
         self._reader = ReplyReader()
         self._name = b""
         self._extended = True
+        self._last_said: tuple[bytes, bool] | None = None
         self._server_name = terms.upstream_name
         self._shortfall = Reached.NOT_OFFERED
 
@@ -112,9 +113,17 @@ class UpstreamOpening:
         self._connect()
 
     def identify(self, name: bytes, *, extended: bool) -> None:
-        """Say EHLO (HELO if not ``extended``) with the client's own ``name``, and STARTTLS if that is due."""
-        self._name, self._extended = name, extended
-        self._hello()
+        """Say EHLO (HELO if not ``extended``) with the client's own ``name``, and STARTTLS if that is due.
+
+        Inside TLS, what upstream was told last is not said again: nothing came in between that it would undo. So it is
+        when a client says EHLO, STARTTLS and EHLO, while upstream's TLS was begun behind the first.
+        """
+        if self._last_said == (name, extended) and self.facts is not None:
+            self._owner.upstream_identified()
+        else:
+            self._name, self._extended = name, extended
+            self._last_said = None
+            self._hello()
 
     def close(self, how: How) -> None:
         """End the connection; with ``ABORT`` nothing that waits to be sent goes out."""
@@ -248,6 +257,7 @@ class UpstreamOpening:
 
     def _identified(self, step: UpstreamStep) -> None:
         self._step(step)
+        self._last_said = (self._name, self._extended)
         self.downgraded = self.facts is None and self._terms.plan is not Plan.NEVER
         self._owner.upstream_identified()
 

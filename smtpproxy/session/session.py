@@ -378,11 +378,11 @@ class Session:
         if self._client.state is ClientState.CLOSED:
             return
         self._dialogue.delivery.end()
-        self._journal.session_ended(token)
         self._client.step(ClientStep.CLOSE)
         if not client_gone:
             self._outbox.close(Leg.CLIENT, how)
         self._upstream.close(How.ABORT if self._upstream.is_in_content else How.FLUSH)
+        self._journal.session_ended(token)
         self._outbox.put(End())
 
 

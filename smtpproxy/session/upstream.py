@@ -83,6 +83,7 @@ class UpstreamLeg(UpstreamOpening):
         """Send a command and expect one reply."""
         if not self._expected:
             self._wait_for(command.verb)
+        self._last_said = None
         self._expected.append(Sent(command, own))
         self._outbox.send(Leg.UPSTREAM, command.to_wire())
 

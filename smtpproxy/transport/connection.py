@@ -113,13 +113,17 @@ class TcpConnection:
         self._peer_finished = True
         self._wants_octets = False
 
-    def finish(self, ending: Ending) -> None:
-        """Send what is unsent, shut down our half, read and throw away the peer's, then close; all of it bounded.
+    def finish(self, ending: Ending, last: bytes = b"") -> None:
+        """Send what is unsent and ``last``, shut down our half, read and throw away the peer's, then close, in bounds.
 
         Closing with octets unread would reset the connection, and the reset can overtake our last reply.
         """
         if self._phase is not _Phase.OPEN:
             return
+        if last:
+            self._send_last(last)
+            if self._phase is not _Phase.OPEN:  # the peer was gone
+                return
         self._ending = ending
         self._phase = _Phase.FLUSHING
         self.resume_reading()
@@ -127,6 +131,16 @@ class TcpConnection:
             self._timer = self._reactor.callLater(FLUSH_LIMIT_S, self._end, Ending.TIMED_OUT)
         else:
             self._shut_down()
+
+    def _send_last(self, octets: bytes) -> None:
+        """The end of our half goes out with them, in one packet: tcp(7), MSG_MORE."""
+        if self._unsent:
+            self.send(octets)
+        elif not self._broken:
+            sent = self._send(octets, socket.MSG_MORE)
+            if sent < len(octets) and not self._broken:
+                self._unsent += memoryview(octets)[sent:]
+                self._reactor.addWriter(self)
 
     def abort(self) -> None:
         """Drop what is unsent, reset the connection and close."""
@@ -187,9 +201,9 @@ class TcpConnection:
         elif self._phase is not _Phase.CLOSED:
             self._reset(Ending.CRASHED)
 
-    def _send(self, octets: bytes | bytearray) -> int:
+    def _send(self, octets: bytes | bytearray, flags: int = 0) -> int:
         try:
-            return self._socket.send(octets)
+            return self._socket.send(octets, flags)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -150,9 +150,9 @@ class Stream:
         except SSL.Error as error:
             self._tcp.later(self._fail, error)
 
-    def close(self) -> None:
-        """Send what is unsent and our end of TLS, wait for the peer within bounds, close."""
-        self._finish(Ending.CLEAN)
+    def close(self, last: bytes = b"") -> None:
+        """Send what is unsent, ``last`` and our end of TLS in one go, wait for the peer within bounds, close."""
+        self._finish(Ending.CLEAN, last)
 
     def abort(self) -> None:
         """Close at once and drop what is unsent."""
@@ -217,11 +217,14 @@ class Stream:
         if not self._reported_to.stream_finished(ending) and self._state is not _State.CLOSED:
             self._finish(ending)
 
-    def _finish(self, ending: Ending) -> None:
+    def _finish(self, ending: Ending, last: bytes = b"") -> None:
+        octets = last if self._state is _State.CLEAR else b""
         if self._state is _State.SECURED and self._engine is not None and ending is not Ending.TLS_FAILED:
-            self._tcp.send(self._engine.close_notify())
+            octets = (self._engine.encrypt(last) if last else b"") + self._engine.close_notify()
+        if octets:
+            self.octets_out += len(last)
         self._state = _State.CLOSED
-        self._tcp.finish(ending)
+        self._tcp.finish(ending, octets)
 
     def _collect(self, octets: bytes) -> None:
         if self._collector is None:

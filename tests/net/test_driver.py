@@ -41,8 +41,8 @@ class Line:
     def send(self, data: bytes) -> None:
         self.asked.append(data)
 
-    def close(self) -> None:
-        self.asked.append("close")
+    def close(self, last: bytes = b"") -> None:
+        self.asked += [last, "close"] if last else ["close"]
 
     def abort(self) -> None:
         self.asked.append("abort")

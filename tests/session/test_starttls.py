@@ -14,6 +14,7 @@ from smtpproxy.tls.facts import Chain
 from tests.session.playbook import (
     RECIPIENT,
     SENDER,
+    Playbook,
     Setting,
     certificate,
     client,
@@ -56,6 +57,32 @@ def test_after_the_handshake_everything_begins_anew_on_both_legs() -> None:
         >> client(SENDER)
         << to_upstream(SENDER)
     ).done()
+
+
+def both_secured() -> Playbook:
+    """Upstream's TLS was begun behind the client's first EHLO; the client's is done."""
+    book = greeted()
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(b"250-mx.test\r\n250 STARTTLS\r\n")
+    book.skip() >> upstream("220 go on")
+    book.skip() >> Upgraded(Leg.UPSTREAM, tls_facts("mx.test"))
+    book.skip() >> upstream(b"250-mx.test\r\n250 8BITMIME\r\n")
+    book.skip() >> client("STARTTLS")
+    book.skip() >> ClientHelloSeen(client_hello("mx.test"))
+    book.skip() >> Upgraded(Leg.CLIENT, tls_facts())
+    return book.skip()
+
+
+def test_what_upstream_was_told_last_inside_tls_is_not_said_again() -> None:
+    book = both_secured()
+    book >> client("EHLO client.test")
+    (book << to_client("250-mx.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250-SIZE 50000000")).skip()
+    (book >> client(SENDER) << to_upstream(SENDER) >> upstream("250 Ok") << to_client("250 Ok")).done()
+    (book >> client("EHLO client.test") << to_upstream("EHLO client.test")).done()
+
+
+def test_another_name_is_said_upstream() -> None:
+    (both_secured() >> client("EHLO other.test") << to_upstream("EHLO other.test")).done()
 
 
 @pytest.mark.parametrize("behind", ["NOOP\r\n", "M", "\r\n", "\x16\x03\x01"])
