@@ -27,6 +27,9 @@ _KEPT_PATTERNS: Final = 512  # names come from the configuration, so they are fe
 # Lines in front of the fields that come out of a mailbox file: Postfix makes fields of them if nothing stands before.
 _MAILBOX_LINES: Final = re.compile(rb"(?:>*+From [^\r\n]*+\r\n)*+")
 
+# A line that continues the one before for Postfix, which removes the dot first, and ends the header for Exim.
+_DOT_AND_FOLD: Final = re.compile(rb"\r\n\.[ \t]")
+
 
 class HeadersTooLong(ProtocolError):  # noqa: N818 - it says what is wrong
     """The header block does not end within its limit."""
@@ -36,7 +39,7 @@ class HeadersTooLong(ProtocolError):  # noqa: N818 - it says what is wrong
 
 
 class HeadersUnclear(ProtocolError):  # noqa: N818 - it says what is wrong
-    """The header block has a bare CR, a bare LF or a NUL, of which each receiver makes something else."""
+    """Each receiver reads the header block otherwise: it has a bare CR or LF, a NUL, or a dot in front of a fold."""
 
     def __init__(self) -> None:
         super().__init__("headers-unclear")
@@ -63,7 +66,8 @@ class Headers:
         key = name.lower()
         found = [value for each, value in self.new if each.lower() == key]
         if key not in self.gone:
-            found += [self._unfolded(value[1]) for value in _fields(key, self.stuffed).finditer(_CRLF + self.block)]
+            fields = _fields(key, self.stuffed).finditer(_CRLF + self.block)
+            found += [field[1].replace(_CRLF, b"").strip() for field in fields]
         return found
 
     def added(self, name: bytes, value: bytes) -> Headers:
@@ -97,16 +101,8 @@ class Headers:
         """
         at = _MAILBOX_LINES.match(block).end()  # type: ignore[union-attr]  # it matches nothing, too
         lines = [fold(name, value) for name, value in self.new]
-        begins_folded = block.startswith(_FOLDS[self.stuffed], at)
+        begins_folded = block.startswith((b" ", b"\t"), at)
         return b"".join([block[:at], *lines, _CRLF if begins_folded else b"", block[at:]])
-
-    def _unfolded(self, value: bytes) -> bytes:
-        if self.stuffed:
-            value = value.replace(b"\r\n.", _CRLF)
-        return value.replace(_CRLF, b"").strip()
-
-
-_FOLDS: Final = {False: (b" ", b"\t"), True: (b" ", b"\t", b". ", b".\t")}
 
 
 @lru_cache(_KEPT_PATTERNS)
@@ -116,11 +112,10 @@ def _fields(name: bytes, stuffed: bool) -> re.Pattern[bytes]:  # noqa: FBT001 - 
     No repetition gives anything back, so a search is linear. White space before the colon may even be folded: Exim
     takes it so.
     """
-    fold = rb"\r\n\.?[ \t]" if stuffed else rb"\r\n[ \t]"
-    dot = rb"\.?+" if stuffed else rb""
-    gap = rb"(?:[ \t\v\f]|" + fold + rb")*+"
-    value = rb"((?:[^\r]++|\r(?!\n)|" + fold + rb")*+)"
-    return re.compile(rb"\r\n" + dot + rb"(?i:" + re.escape(name) + rb")" + gap + rb":" + value)
+    start = rb"\r\n\.?+" if stuffed else rb"\r\n"
+    gap = rb"(?:[ \t\v\f]|\r\n[ \t])*+"
+    value = rb"((?:[^\r]++|\r(?!\n)|\r\n[ \t])*+)"
+    return re.compile(start + rb"(?i:" + re.escape(name) + rb")" + gap + rb":" + value)
 
 
 def _without(block: bytes, fields: re.Pattern[bytes]) -> Iterator[bytes]:
@@ -211,6 +206,8 @@ class HeaderCollector:
         if end > within:
             seen = seen.removesuffix(b"\r")
         if not seen.count(_CRLF) == seen.count(b"\r") == seen.count(b"\n") or b"\0" in seen:
+            raise HeadersUnclear
+        if self._stuffed and _DOT_AND_FOLD.search(seen):
             raise HeadersUnclear
         if end > within:
             raise HeadersTooLong
