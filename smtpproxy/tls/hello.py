@@ -1,6 +1,7 @@
 """Read a ClientHello before any TLS library sees it: server name, versions, what certificates the client can verify.
 
-Source: RFC 8446 s4.1.2, s4.2.1, s4.2.3; RFC 5246 s7.4.1.2; RFC 6066 s3 (server name); RFC 8422 s5.1 (curves and ECDSA).
+Source: RFC 8446 s4.1.2, s4.2.1, s4.2.3, s4.2.11 (pre-shared key); RFC 5246 s7.4.1.2; RFC 6066 s3 (server name);
+RFC 8422 s5.1 (curves and ECDSA).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ MAX_SERVER_NAME_OCTETS = 255
 _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
 _SIGNATURE_ALGORITHMS = 13
+_PRE_SHARED_KEY = 41
 _SUPPORTED_VERSIONS = 43
 _HOST_NAME = 0
 _RANDOM_OCTETS = 32
@@ -48,6 +50,7 @@ class ClientHello:
         ciphers: cipher suites by number.
         signature_algorithms: by number, empty if the extension is missing.
         groups: key exchange groups by number, ``None`` if the extension is missing.
+        offers_session: whether it would resume a session of TLS 1.3.
     """
 
     server_name: str | None
@@ -55,11 +58,21 @@ class ClientHello:
     ciphers: tuple[int, ...]
     signature_algorithms: tuple[int, ...]
     groups: tuple[int, ...] | None
+    offers_session: bool = False
 
     @property
     def highest_version(self) -> TlsVersion | None:
         """The best version that is known here, ``None`` if there is none."""
         return max((known for known in TlsVersion if known in self.versions), default=None)
+
+    @property
+    def takes_tickets(self) -> bool:
+        """Whether a ticket is worth its octets.
+
+        Before TLS 1.3 a hello says so by an extension that the library looks at. A client of TLS 1.3 shows it by the
+        session that it offers: most clients keep none, and tell nobody.
+        """
+        return self.offers_session or TlsVersion.TLS1_3 not in self.versions
 
     @property
     def has_ecdsa(self) -> bool:
@@ -107,6 +120,7 @@ def _client_hello(legacy_version: int, ciphers: tuple[int, ...], extensions: dic
         ciphers=ciphers,
         signature_algorithms=_list_of_numbers(algorithms, 2) if algorithms is not None else (),
         groups=_list_of_numbers(groups, 2) if groups is not None else None,
+        offers_session=_PRE_SHARED_KEY in extensions,
     )
 
 

@@ -15,7 +15,7 @@ from smtpproxy.errors import ProtocolError
 from smtpproxy.tls.facts import TlsVersion
 from smtpproxy.tls.hello import ClientHello, HelloCollector, parse_client_hello
 
-SNI, GROUPS, ALGORITHMS, VERSIONS = 0, 10, 13, 43
+SNI, GROUPS, ALGORITHMS, PRE_SHARED_KEY, VERSIONS = 0, 10, 13, 41, 43
 
 
 def vector(length_octets: int, octets: bytes) -> bytes:
@@ -76,6 +76,17 @@ def test_reads_the_hello_of_our_own_library() -> None:
     assert 0x0403 in seen.signature_algorithms
     assert 0x1301 in seen.ciphers
     assert seen.has_ecdsa
+
+
+def test_a_client_of_tls13_that_offers_a_session_takes_tickets() -> None:
+    tls13 = (VERSIONS, vector(1, numbers(0x0304, 0x0303)))
+    for extensions, offers, takes in (
+        ([tls13], False, False),
+        ([tls13, (PRE_SHARED_KEY, b"not looked into")], True, True),
+        ([], False, True),  # TLS 1.2 tells it in an extension of its own
+    ):
+        seen = parse_client_hello(hello(extensions))
+        assert (seen.offers_session, seen.takes_tickets) == (offers, takes)
 
 
 def test_reads_a_tls12_hello_without_ecdsa() -> None:
