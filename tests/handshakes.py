@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from OpenSSL import SSL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.pki import Pair
 
 MAX_FLIGHTS = 10
@@ -57,8 +59,20 @@ class Handshake:
         return self.client.done and self.server.done and not (self.client.error or self.server.error)
 
 
-def shake(server: SSL.Context, client: SSL.Context, session: SSL.Session | None = None) -> Handshake:
-    """Carry flights until nobody has any left, those behind the handshake included."""
+def shake(
+    server: SSL.Context,
+    client: SSL.Context,
+    session: SSL.Session | None = None,
+    on_hello: Callable[[SSL.Connection, bytes], object] | None = None,
+) -> Handshake:
+    """Carry flights until nobody has any left, those behind the handshake included.
+
+    Args:
+        server: the server's context.
+        client: the client's.
+        session: what the client offers to resume.
+        on_hello: is given the server's connection and the client's first flight, before the server sees it.
+    """
     result = Handshake(Side(SSL.Connection(client, None)), Side(SSL.Connection(server, None)))
     result.client.connection.set_connect_state()
     result.server.connection.set_accept_state()
@@ -68,6 +82,9 @@ def shake(server: SSL.Context, client: SSL.Context, session: SSL.Session | None 
         for side, other in ((result.client, result.server), (result.server, result.client)):
             side.step()
             octets = side.flight()
+            if octets and on_hello is not None:
+                on_hello(result.server.connection, octets)
+                on_hello = None
             if octets:
                 other.connection.bio_write(octets)
     return result

@@ -3,26 +3,30 @@
 A context is finished here, never changed again and shared by all its connections: one per connection costs a quarter
 more CPU in all.
 
-Source: RFC 9325 (recommended versions and suites); RFC 8446 s9.1; RFC 7435 (opportunistic security).
+Source: RFC 9325 (recommended versions and suites), s3.4 (session tickets); RFC 8446 s9.1; RFC 7435 (opportunistic
+security).
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from OpenSSL import SSL, crypto
 
-from smtpproxy.lru import Lru
+from smtpproxy.lru import CacheFigures, Lru
 from smtpproxy.policy.model import CertificateValidation, Pfs, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
 from smtpproxy.transport.openssl import OpenSslError, set_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+    from smtpproxy.tls.hello import ClientHello
     from smtpproxy.transport.trust import TrustStore
 
 MAX_CHAIN_CERTIFICATES = 10
@@ -33,6 +37,13 @@ MAX_SERVER_CONTEXTS = 1024
 
 MAX_CLIENT_CONTEXTS = 64
 """More than anyone has TLS profiles."""
+
+TICKET_LIFETIME_S = 2 * 60 * 60
+"""OpenSSL's own default. Postfix and Exim forget a session after one or two hours as well."""
+
+TICKET_KEY_LIFETIME_S = 12 * 60 * 60
+"""A context has a ticket key of its own, which opens every session of TLS 1.2 that a ticket was given in: RFC 9325 s3.4
+wants it changed each week at least, and tickets to live half as long as their key at most. It goes with the context."""
 
 _SERVER_SUITES = {
     Pfs.NONE: "kRSA+AESGCM",
@@ -72,16 +83,29 @@ _OP_PRIORITIZE_CHACHA = 1 << 21
 _SESSION_ID_CONTEXT = b"smtpproxy"
 
 
+@dataclass(frozen=True, slots=True)
+class _Aging:
+    context: SSL.Context
+    renew_at_s: float
+
+
 class Contexts:
     """Makes and keeps contexts.
 
     Args:
         limit: how many server contexts are kept; one for each certificate shown lately and profile.
+        monotonic: a clock that is never set, in seconds.
     """
 
-    def __init__(self, limit: int = MAX_SERVER_CONTEXTS) -> None:
-        self._servers: Lru[tuple[TlsProfile, str], SSL.Context] = Lru(limit)
+    def __init__(self, limit: int = MAX_SERVER_CONTEXTS, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._servers: Lru[tuple[TlsProfile, str], _Aging] = Lru(limit)
         self._clients: Lru[tuple[TlsProfile, TrustStore], SSL.Context] = Lru(MAX_CLIENT_CONTEXTS)
+        self._monotonic = monotonic
+
+    @property
+    def figures(self) -> dict[str, CacheFigures]:
+        """How its caches do, by name."""
+        return {"server-contexts": self._servers.figures, "client-contexts": self._clients.figures}
 
     def server(
         self,
@@ -90,7 +114,7 @@ class Contexts:
         key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
         fingerprint: str,
     ) -> SSL.Context:
-        """Return the context of the client leg that shows ``certificates``.
+        """Return the context of the client leg that shows ``certificates``; its tickets open no session of another.
 
         Args:
             profile: versions and suites.
@@ -98,11 +122,11 @@ class Contexts:
             key: the leaf's.
             fingerprint: what tells this chain from every other.
         """
-        context = self._servers.get((profile, fingerprint))
-        if context is None:
-            context = _server_context(profile, certificates, key)
-            self._servers.put((profile, fingerprint), context)
-        return context
+        aging, now_s = self._servers.get((profile, fingerprint)), self._monotonic()
+        if aging is None or now_s >= aging.renew_at_s:
+            aging = _Aging(_server_context(profile, certificates, key), now_s + TICKET_KEY_LIFETIME_S)
+            self._servers.put((profile, fingerprint), aging)
+        return aging.context
 
     def client(self, profile: TlsProfile, trust: TrustStore) -> SSL.Context:
         """Return the context of every upstream leg under ``profile``, which verifies against ``trust``."""
@@ -111,6 +135,16 @@ class Contexts:
             context = _client_context(profile, trust)
             self._clients.put((profile, trust), context)
         return context
+
+
+def limit_tickets(connection: SSL.Connection, hello: ClientHello) -> None:
+    """Have the handshake with a client give no ticket that nobody is likely to use.
+
+    A ticket costs a tenth of a handshake. Without it OpenSSL still sends a client of TLS 1.3 two of 32 octets, which
+    nothing here can open; a client that offers one of them has shown that it keeps sessions.
+    """
+    if not hello.takes_tickets:
+        connection.set_options(SSL.OP_NO_TICKET)
 
 
 def validation_of(context: SSL.Context) -> CertificateValidation:
@@ -126,9 +160,11 @@ def _server_context(
 ) -> SSL.Context:
     context = _context(profile, _suites(profile, _SERVER_SUITES))
     _set_groups(context, _SERVER_GROUPS)
-    # Nothing resumes on this leg; without tickets of its own TLS 1.3 sends 350 octets less, for 50 us less.
-    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA | SSL.OP_NO_TICKET)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA)
+    # Sessions resume by tickets alone: OpenSSL's cache would hold 20,480 of them in each context, and that cannot be
+    # changed from here. A ticket says nothing of who the client is: no certificate of a client is asked for.
     context.set_session_id(_SESSION_ID_CONTEXT)
+    context.set_timeout(TICKET_LIFETIME_S)
     leaf, *issuers = certificates
     context.use_certificate(leaf)
     for issuer in issuers:

@@ -1,6 +1,7 @@
 """The few functions of OpenSSL that pyOpenSSL has no public name for, checked at start.
 
-Source: SSL_get_verify_result(3), SSL_session_reused(3), SSL_CTX_set1_groups_list(3), X509_verify_cert_error_string(3).
+Source: SSL_get_verify_result(3), SSL_session_reused(3), SSL_CTX_set1_groups_list(3), X509_verify_cert_error_string(3),
+i2d_SSL_SESSION(3), SSL_get_peer_cert_chain(3).
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ _NEEDED = (
     "SSL_read",
     "SSL_write",
     "SSL_get_error",
+    "SSL_get_session",
+    "i2d_SSL_SESSION",
+    "i2d_X509_bio",
+    "BIO_new",
+    "BIO_s_mem",
+    "BIO_free",
+    "SSL_get_peer_cert_chain",
+    "sk_X509_num",
+    "sk_X509_value",
 )
 
 RECORD_OCTETS = 16384
@@ -58,12 +68,11 @@ def require_openssl() -> None:
     if SSL.OPENSSL_VERSION_NUMBER < LEAST_VERSION:
         raise OpenSslError(f"{found} is too old; OpenSSL 3.0 or newer is needed")
     context = SSL.Context(SSL.TLS_METHOD)
+    connection = SSL.Connection(context, None)
     missing = [name for name in _NEEDED if not hasattr(_lib, name)]
     missing += [name for name in ("_context",) if not hasattr(context, name)]
     missing += [
-        name
-        for name in ("_ssl", "_from_ssl", "_into_ssl", "_raise_ssl_error")
-        if not hasattr(SSL.Connection(context, None), name)
+        name for name in ("_ssl", "_from_ssl", "_into_ssl", "_raise_ssl_error") if not hasattr(connection, name)
     ]
     if missing:
         raise OpenSslError(f"this pyOpenSSL (on {found}) has no {', '.join(missing)}; install pyOpenSSL 26.2 or newer")
@@ -83,6 +92,27 @@ def verify_error_text(number: int) -> str:
     """Return OpenSSL's words for an ``X509_V_ERR`` number."""
     text: bytes = _ffi.string(_lib.X509_verify_cert_error_string(number))
     return text.decode("ascii", "replace")
+
+
+def encoded_session(connection: SSL.Connection) -> bytes:
+    """Return the session of a connection as OpenSSL writes it: with ticket and keys, without the peer's issuers."""
+    session = _lib.SSL_get_session(_ssl(connection))
+    encoded = _ffi.new("unsigned char[]", _lib.i2d_SSL_SESSION(session, _ffi.NULL))
+    _lib.i2d_SSL_SESSION(session, _ffi.new("unsigned char **", encoded))
+    octets: bytes = _ffi.buffer(encoded)[:]
+    return octets
+
+
+def chain_octets(connection: SSL.Connection) -> int:
+    """Return how many octets of certificates the connection's session holds on to, 64 KiB for more than that."""
+    chain = _lib.SSL_get_peer_cert_chain(_ssl(connection))
+    if chain == _ffi.NULL:
+        return 0
+    bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
+    for number in range(_lib.sk_X509_num(chain)):
+        _lib.i2d_X509_bio(bio, _lib.sk_X509_value(chain, number))
+    count: int = _lib.BIO_read(bio, _scratch, TAKEN_OCTETS)
+    return count
 
 
 def set_groups(context: SSL.Context, groups: str) -> bool:

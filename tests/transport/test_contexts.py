@@ -207,16 +207,6 @@ def test_nobody_renegotiates(ecdsa: Pair) -> None:
         client.do_handshake()
 
 
-@pytest.mark.parametrize("highest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
-def test_nothing_is_resumed_on_the_client_leg(ecdsa: Pair, highest: int) -> None:
-    context, client = server(profile(), ecdsa), plain_client(highest=highest)
-    first = shake(context, client)
-    session = first.client.connection.get_session()
-    second = shake(context, client, session)
-    assert second.done
-    assert second.server.octets == pytest.approx(first.server.octets, abs=8)  # the certificate was sent again
-
-
 def test_the_issuers_are_sent(root: Pair) -> None:
     leaf = make_leaf(make_intermediate(root, "Intermediate"))
     outcome = shake(server(profile(), leaf), plain_client())
