@@ -1,6 +1,7 @@
 """One leg's TLS over memory: ciphertext and plaintext go in and out as octets, no descriptor is ever touched.
 
-Source: RFC 8446 s4.6.3 (key update), s6.1 (closure alerts); OpenSSL's SSL_read(3), BIO_s_mem(3).
+Source: RFC 8446 s4.6.3 (key update), s6.1 (closure alerts); RFC 5246 s7.2.1; OpenSSL's SSL_read(3), BIO_s_mem(3),
+SSL_set_shutdown(3).
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ class TlsEngine:
         finished: whether the peer has sent close_notify.
     """
 
-    __slots__ = ("connection", "failure", "finished")
+    __slots__ = ("_role", "connection", "failure", "finished")
 
     def __init__(
         self, context: SSL.Context, role: Role, configure: Callable[[SSL.Connection], None] | None = None
     ) -> None:
         self.connection = SSL.Connection(context, None)
+        self._role = role
         self.failure: SSL.Error | None = None
         self.finished = False
         self.connection.set_options(SSL.OP_NO_RENEGOTIATION)
@@ -105,3 +107,11 @@ class TlsEngine:
             with contextlib.suppress(SSL.Error):
                 self.connection.shutdown()
         return self.outgoing()
+
+    def release(self) -> None:
+        """Let a client's session be resumed however its connection ended, unless TLS itself broke.
+
+        OpenSSL spoils the session of a connection that is freed without a closure alert, as SSL 3.0 demanded.
+        """
+        if self._role is Role.CLIENT and self.failure is None:
+            self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)

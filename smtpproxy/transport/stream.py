@@ -195,6 +195,8 @@ class Stream:
         """Let go of all; a handshake that the peer broke off has failed first."""
         engine, state = self._engine, self._state
         self._state, self._engine, self._collector = _State.CLOSED, None, None
+        if engine is not None:
+            engine.release()
         try:
             if self.owner is not None and state in _UPGRADING and ending is Ending.RESET:
                 self.failure = TlsFailure(TlsReason.CONNECTION_CLOSED, "reset")

@@ -9,12 +9,14 @@ Source: RFC 5280 s6 (chains); RFC 8446 s6 (alerts); RFC 8460 s4.3 (result types)
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from smtpproxy.lru import CacheFigures
 from smtpproxy.policy.model import CertificateValidation
 from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.tls.names import ascii_name, parse_address
@@ -87,6 +89,24 @@ def facts_of(connection: SSL.Connection, server_name: str | None) -> TlsFacts:
     )
 
 
+def facts_of_resumed(connection: SSL.Connection, kept: TlsFacts) -> TlsFacts:
+    """Return what a resumed handshake established.
+
+    OpenSSL verified nothing in it, and reports of the peer whatever the session brought along: certificate and verdict
+    are those that were kept.
+
+    Args:
+        connection: after the handshake.
+        kept: the facts of the handshake that the session comes from.
+    """
+    return replace(
+        kept,
+        version=TlsVersion(connection.get_protocol_version()),
+        cipher=connection.get_cipher_name() or "",
+        resumed=True,
+    )
+
+
 def set_server_name(connection: SSL.Connection, name: str | None) -> str | None:
     """Have the handshake ask for ``name``, before it begins; return the SNI that will be sent.
 
@@ -154,6 +174,12 @@ def parse_peer_certificate(der: bytes) -> PeerCertificate:
 
 
 _cached = lru_cache(maxsize=MAX_CACHED_CERTIFICATES)(parse_peer_certificate)
+
+
+def certificate_figures() -> CacheFigures:
+    """Return how the cache of peers' certificates does, which is the process's and no configuration's."""
+    hits, misses, limit, size = _cached.cache_info()
+    return CacheFigures(size, limit or 0, hits, misses)
 
 
 def _names_and_end(der: bytes) -> tuple[list[x509.GeneralName], int]:

@@ -2,20 +2,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from OpenSSL import SSL
 
 from smtpproxy.transport.engine import SLICE_OCTETS, Role, TlsEngine
-from smtpproxy.transport.openssl import RECORD_OCTETS
+from smtpproxy.transport.openssl import RECORD_OCTETS, session_reused
 from tests.transport.streams import NAME, client_context, server_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def secured(highest: int = SSL.TLS1_3_VERSION) -> tuple[TlsEngine, TlsEngine]:
-    client = TlsEngine(
-        client_context(highest=highest), Role.CLIENT, lambda tls: tls.set_tlsext_host_name(NAME.encode())
-    )
-    server = TlsEngine(server_context(), Role.SERVER)
+    context = client_context(highest=highest)
+    return meet(context, server_context(), lambda tls: tls.set_tlsext_host_name(NAME.encode()))
+
+
+def meet(
+    ours: SSL.Context, theirs: SSL.Context, configure: Callable[[SSL.Connection], None] | None = None
+) -> tuple[TlsEngine, TlsEngine]:
+    client, server = TlsEngine(ours, Role.CLIENT, configure), TlsEngine(theirs, Role.SERVER)
     done = [False, False]
     while not all(done):
         for number, (mine, other) in enumerate(((client, server), (server, client))):
@@ -97,6 +105,25 @@ def test_what_went_out_with_a_large_message_is_not_held_on_to() -> None:
     for sender, receiver in pairs:
         assert len(receiver.decrypt(sender.encrypt(content))) == len(content)
     assert (_resident_kib() - before) / len(pairs) < 450  # about 190; unsliced 2,160
+
+
+@pytest.mark.parametrize("highest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize(("breaks", "resumes"), [(False, True), (True, False)])
+def test_a_session_outlives_a_connection_that_was_dropped_but_not_one_that_broke(
+    highest: int, *, breaks: bool, resumes: bool
+) -> None:
+    ours, theirs = client_context(highest=highest), server_context()
+    ours.set_verify(SSL.VERIFY_NONE)
+    client, server = meet(ours, theirs)
+    session = client.connection.get_session()
+    assert session is not None
+    if breaks:
+        client.decrypt(b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert client.failure is not None
+    client.release()
+    del client, server
+    again, _ = meet(ours, theirs, lambda connection: connection.set_session(session))
+    assert session_reused(again.connection) is resumes
 
 
 def _resident_kib() -> int:

@@ -1,0 +1,95 @@
+"""One handshake with an upstream: the name asked for, the session offered, and what came of both.
+
+Source: RFC 8446 s4.6.1 (a ticket comes behind the handshake); RFC 5077 s3.1 (in TLS 1.2, inside it); RFC 6066 s3.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from OpenSSL import SSL
+
+from smtpproxy.tls.facts import TlsFacts, TlsVersion
+from smtpproxy.transport import openssl
+from smtpproxy.transport.resumption import MAX_AGE_S, Destination, KeptSession, TlsSessions
+from smtpproxy.transport.ticket import ticket_of
+from smtpproxy.transport.verification import facts_of, facts_of_resumed, set_server_name
+
+MAX_SESSION_OCTETS: Final = 16 * 1024
+"""Ticket and leaf: 1 to 2 KiB as a rule, 64 KiB and more if an upstream likes."""
+
+MAX_CHAIN_OCTETS: Final = 16 * 1024
+"""Certificates that a session holds on to: 2 to 5 KiB as a rule; OpenSSL takes 100 KiB."""
+
+
+class UpstreamHandshake:
+    """Prepares a connection, and says what it established.
+
+    Args:
+        sessions: where earlier sessions come from and new ones go.
+        context: of the upstream leg.
+        address: host and port really dialled.
+        server_name: to be asked for, if it is one.
+    """
+
+    __slots__ = ("_connection", "_destination", "_facts", "_offered", "_sessions", "_verified_at_s", "context")
+
+    def __init__(
+        self, sessions: TlsSessions, context: SSL.Context, address: tuple[str, int], server_name: str | None
+    ) -> None:
+        self.context = context
+        self._sessions = sessions
+        self._destination = Destination(context, *address, server_name)
+        self._offered: KeptSession | None = None
+        self._connection: SSL.Connection | None = None
+        self._facts: TlsFacts | None = None
+        self._verified_at_s = 0.0
+
+    def prepare(self, connection: SSL.Connection) -> None:
+        """Put server name and session into the handshake that is about to begin."""
+        server_name = set_server_name(connection, self._destination.server_name)
+        self._destination = self._destination._replace(server_name=server_name)
+        self._offered = self._sessions.take(self._destination)
+        if self._offered is not None:
+            connection.set_session(self._offered.session)
+
+    def established(self, connection: SSL.Connection) -> TlsFacts:
+        """Return what the handshake established; of a resumed one, what was found when its session began."""
+        facts = self._look(connection)
+        if facts.version >= TlsVersion.TLS1_3:
+            self._connection, self._facts = connection, facts
+        elif not facts.resumed:
+            self._keep(connection, facts)
+        return facts
+
+    def octets_came(self) -> None:
+        """Keep the session of a connection of TLS 1.3: its ticket, if there is one, came before the first octets."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._facts is not None:
+            self._keep(connection, self._facts)
+
+    def failed(self) -> None:
+        """Offer this upstream no session for now: a server may choke on one."""
+        if self._offered is not None:
+            self._sessions.forget(self._destination)
+
+    def _look(self, connection: SSL.Connection) -> TlsFacts:
+        if not openssl.session_reused(connection):
+            self._verified_at_s = self._sessions.monotonic()
+            return facts_of(connection, self._destination.server_name)
+        if self._offered is None:
+            raise AssertionError("a session was resumed that was not offered")
+        self._verified_at_s = self._offered.verified_at_s
+        return facts_of_resumed(connection, self._offered.facts)
+
+    def _keep(self, connection: SSL.Connection, facts: TlsFacts) -> None:
+        encoded = openssl.encoded_session(connection)
+        ticket = ticket_of(encoded, int(MAX_AGE_S)) if len(encoded) <= MAX_SESSION_OCTETS else None
+        session = connection.get_session()
+        if session is None or ticket is None or openssl.chain_octets(connection) > MAX_CHAIN_OCTETS:
+            return
+        if facts.resumed and self._offered is not None and ticket.octets == self._offered.ticket.octets:
+            return  # no other came, and that one has been used
+        usable_until_s = min(self._verified_at_s + MAX_AGE_S, self._sessions.monotonic() + ticket.lifetime_s)
+        kept = KeptSession(session, ticket, facts, self._verified_at_s, usable_until_s)
+        self._sessions.keep(self._destination, kept)
