@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from smtpproxy.authority.create import BACKDATE, general_name
 from smtpproxy.authority.credentials import Credential, PrivateKey, make_credential
 from smtpproxy.authority.leaf import LeafRequest, sign_leaf
-from smtpproxy.lru import Lru
+from smtpproxy.lru import CacheFigures, Lru
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 
 MAX_LEAVES = 4096
@@ -73,6 +73,11 @@ class Mint:
         self._issuers = {signer: _issuers_to_send(credential) for signer, credential in self._signers.items()}
         self._keys = keys or make_leaf_keys()
         self._leaves: Lru[_Key, _Minted] = Lru(MAX_LEAVES)
+
+    @property
+    def figures(self) -> CacheFigures:
+        """How the cache of leaves does."""
+        return self._leaves.figures
 
     def leaf(self, leaf: Leaf, now: datetime) -> Credential:
         """Return the credential to show for ``leaf``.

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from smtpproxy.audit import Crash, Origin
 from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
-from smtpproxy.net.owner import LegOwner
+from smtpproxy.net.owner import ClientOwner, UpstreamOwner
 from smtpproxy.net.spooling import Spooling
 from smtpproxy.session.actions import (
     AcceptTls,
@@ -95,8 +95,8 @@ class Driver:
         self._dial: Dial | None = None
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
-        self._client_owner = LegOwner(self, Leg.CLIENT)
-        self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
+        self._client_owner = ClientOwner(self)
+        self._upstream_owner = UpstreamOwner(self)
         client.owner = self._client_owner
 
     def start(self) -> None:
@@ -251,19 +251,20 @@ class Driver:
     def _connect(self, host: str, port: int) -> None:
         self._upstream = None
         self._blocked.discard(Leg.UPSTREAM)
-        self._upstream_owner = LegOwner(self, Leg.UPSTREAM)
+        self._upstream_owner = UpstreamOwner(self)
         self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
 
     def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
         if isinstance(request, AcceptTls):
-            self._client_owner.server_name = request.server_name
-            self._stream(Leg.CLIENT).start_tls(self._equipment.server_context(request), Role.SERVER)
+            client = self._client_owner
+            client.server_name = request.server_name
+            context = self._equipment.server_context(request)
+            self._stream(Leg.CLIENT).start_tls(context, Role.SERVER, client.prepare)
         else:
-            owner = self._upstream_owner
-            owner.server_name = request.server_name
-            self._stream(Leg.UPSTREAM).start_tls(
-                self._equipment.client_context(request), Role.CLIENT, owner.ask_for_server_name
-            )
+            stream = self._stream(Leg.UPSTREAM)
+            handshake = self._equipment.upstream_handshake(request, (stream.peer_host, stream.peer_port))
+            self._upstream_owner.handshake = handshake
+            stream.start_tls(handshake.context, Role.CLIENT, handshake.prepare)
 
     def _close(self, leg: Leg, how: How, last: bytes = b"") -> None:
         if leg is Leg.UPSTREAM and self._dial is not None:

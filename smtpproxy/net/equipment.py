@@ -1,4 +1,4 @@
-"""What all sessions of one configuration share: certificates, TLS contexts, trust, the clock, the record writer."""
+"""What all sessions of one configuration share: certificates, TLS contexts and sessions, trust, the record writer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from smtpproxy.audit import Record
 from smtpproxy.authority.credentials import Credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.lru import CacheFigures
 from smtpproxy.policy.certificates import Leaf
 from smtpproxy.session.actions import AcceptTls, ConnectTls
 from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
+from smtpproxy.transport.resumption import TlsSessions
 from smtpproxy.transport.trust import TrustStore
+from smtpproxy.transport.upstream_handshake import UpstreamHandshake
+from smtpproxy.transport.verification import certificate_figures
 
 
 class Equipment:
@@ -33,7 +37,7 @@ class Equipment:
         write: takes every record.
     """
 
-    __slots__ = ("_contexts", "_mint", "_proxy_server", "_trust", "reactor", "spools", "write")
+    __slots__ = ("_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "reactor", "spools", "write")
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
         self,
@@ -53,15 +57,27 @@ class Equipment:
         self._mint = mint
         self._contexts = contexts
         self._trust = trust
+        self._tls_sessions = TlsSessions()  # one for a configuration: under the next, all is verified anew
 
     def server_context(self, request: AcceptTls) -> SSL.Context:
         """Return the context that shows the certificate which was decided on."""
         credential = self._credential(request)
         return self._contexts.server(request.profile, credential.certificates, credential.key, credential.fingerprint)
 
-    def client_context(self, request: ConnectTls) -> SSL.Context:
-        """Return the context of upstream legs."""
-        return self._contexts.client(request.profile, self._trust)
+    def upstream_handshake(self, request: ConnectTls, address: tuple[str, int]) -> UpstreamHandshake:
+        """Return the handshake to be made with the upstream that was dialled at ``address``."""
+        context = self._contexts.client(request.profile, self._trust)
+        return UpstreamHandshake(self._tls_sessions, context, address, request.server_name)
+
+    @property
+    def caches(self) -> dict[str, CacheFigures]:
+        """How each cache does, by name."""
+        return {
+            "leaves": self._mint.figures,
+            **self._contexts.figures,
+            "upstream-tls-sessions": self._tls_sessions.figures,
+            "peer-certificates": certificate_figures(),
+        }
 
     def _credential(self, request: AcceptTls) -> Credential:
         choice = request.certificate

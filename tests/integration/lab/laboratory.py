@@ -12,6 +12,7 @@ import trustme
 from tests.integration.lab.gateway import Gateway, Setup, Upstream
 from tests.integration.lab.ports import free_ports
 from tests.integration.lab.recorder import RecordingUpstream, Script
+from tests.pki import Wanted, make_leaf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +83,20 @@ class Lab:
         """A context that trusts what the Proxy Authority signs and nothing else."""
         return trusting(self.authorities.proxy)
 
-    def recorder(self, script: Script | None = None, *, issuer: trustme.CA | None = None) -> RecordingUpstream:
-        """Return the upstream that keeps every octet, with nothing kept yet."""
-        self._recorder.begin(self._server_context(issuer or self.authorities.internet), script)
+    def recorder(
+        self,
+        script: Script | None = None,
+        *,
+        issuer: trustme.CA | None = None,
+        self_signed: bool = False,
+        highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> RecordingUpstream:
+        """Return the upstream that keeps every octet, with nothing kept yet, TLS sessions included."""
+        context = (
+            self._self_signed_context() if self_signed else self._server_context(issuer or self.authorities.internet)
+        )
+        context.maximum_version = highest
+        self._recorder.begin(context, script)
         return self._recorder
 
     def gateway(self, upstream: Server | None, setup: Setup | None = None) -> Gateway:
@@ -124,6 +136,14 @@ class Lab:
     def _server_context(issuer: trustme.CA) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         issuer.issue_cert(*UPSTREAM_NAMES, key_type=trustme.KeyType.ECDSA).configure_cert(context)
+        return context
+
+    def _self_signed_context(self) -> ssl.SSLContext:
+        pair = make_leaf(None, Wanted(names=UPSTREAM_NAMES, common_name=UPSTREAM_NAMES[0]))
+        path = self._folder / "self-signed.pem"
+        path.write_bytes(pair.pem + pair.key_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
         return context
 
 

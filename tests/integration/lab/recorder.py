@@ -51,7 +51,8 @@ class Script:
 class Connection:
     """What one connection brought: octets before TLS and inside it, and each message as it was sent.
 
-    Content of DATA is still stuffed, that of BDAT has its chunks joined. `reads` is what each read brought.
+    Content of DATA is still stuffed, that of BDAT has its chunks joined. `reads` is what each read brought; `resumed`
+    whether its TLS session was one of an earlier connection.
     """
 
     clear: bytearray = field(default_factory=bytearray)
@@ -59,6 +60,7 @@ class Connection:
     messages: list[bytes] = field(default_factory=list)
     reads: list[bytes] = field(default_factory=list)
     server_name: str | None = None
+    resumed: bool = False
 
     @property
     def commands(self) -> bytes:
@@ -234,7 +236,9 @@ class _Dialogue:
             self._sock.sendall(HANDSHAKE_FAILURE)
             raise ConnectionError("no handshake, as the script says")
         self._context.sni_callback = self._note_server_name
-        self._sock = self._context.wrap_socket(self._sock, server_side=True)
+        secured = self._context.wrap_socket(self._sock, server_side=True)
+        self._record.resumed = bool(secured.session_reused)
+        self._sock = secured
         self._tls = True
         self._buffer = b""
 

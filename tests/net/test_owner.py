@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from OpenSSL import SSL
+
+from smtpproxy.net.owner import ClientOwner, Listener, UpstreamOwner
+from smtpproxy.session.events import ClientHelloSeen, Closed, Event, Received, TlsFailed, Upgraded
+from smtpproxy.session.legs import Leg
+from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason, TlsVersion
+from smtpproxy.transport.stream import Ending, Stream
+from smtpproxy.transport.upstream_handshake import UpstreamHandshake
+
+FACTS = TlsFacts(TlsVersion.TLS1_3, "suite", resumed=True)
+FAILURE = TlsFailure(TlsReason.PEER_ALERT)
+CONNECTION = cast("SSL.Connection", object())
+
+
+class Notes:
+    """A listener and a handshake that note in one list what they are told."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+        self.facts = FACTS
+
+    def post(self, event: Event) -> None:
+        self.seen.append(event)
+
+    def connected(self, stream: Stream) -> None:
+        self.seen.append(stream)
+
+    def forget(self, leg: Leg) -> None:
+        self.seen.append(leg)
+
+    def refuse_hello(self, failure: TlsFailure) -> None:
+        self.seen.append(failure)
+
+    def established(self, _connection: SSL.Connection) -> TlsFacts:
+        return self.facts
+
+    def octets_came(self) -> None:
+        self.seen.append("session kept")
+
+    def failed(self) -> None:
+        self.seen.append("session dropped")
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+def upstream(notes: Notes) -> UpstreamOwner:
+    return UpstreamOwner(cast("Listener", notes))
+
+
+def begin(upstream: UpstreamOwner, notes: Notes) -> None:
+    upstream.handshake = cast("UpstreamHandshake", notes)
+
+
+def test_what_a_handshake_established_is_told_and_its_session_kept_with_the_first_octets_alone(
+    upstream: UpstreamOwner, notes: Notes
+) -> None:
+    begin(upstream, notes)
+    upstream.stream_upgraded(CONNECTION)
+    upstream.stream_received(b"1")
+    upstream.stream_received(b"2")
+    told = [Upgraded(Leg.UPSTREAM, FACTS), "session kept", Received(Leg.UPSTREAM, b"1"), Received(Leg.UPSTREAM, b"2")]
+    assert notes.seen == told
+
+
+def test_in_clear_there_is_no_session(upstream: UpstreamOwner, notes: Notes) -> None:
+    upstream.stream_received(b"220 hello\r\n")
+    assert notes.seen == [Received(Leg.UPSTREAM, b"220 hello\r\n")]
+
+
+def test_a_handshake_that_fails_costs_the_upstream_its_sessions(upstream: UpstreamOwner, notes: Notes) -> None:
+    begin(upstream, notes)
+    upstream.stream_tls_failed(FAILURE, None)
+    assert notes.seen == ["session dropped", Leg.UPSTREAM, TlsFailed(Leg.UPSTREAM, FAILURE)]
+
+
+@pytest.mark.parametrize(("octets", "dropped"), [(b"", ["session dropped"]), (b"220 hello\r\n", [])])
+def test_so_does_a_connection_that_brings_nothing_inside_tls(
+    upstream: UpstreamOwner, notes: Notes, octets: bytes, dropped: list[str]
+) -> None:
+    begin(upstream, notes)
+    upstream.stream_upgraded(CONNECTION)
+    if octets:
+        upstream.stream_received(octets)
+    notes.seen.clear()
+    upstream.stream_closed(Ending.CLEAN)
+    assert notes.seen == [*dropped, Closed(Leg.UPSTREAM, "clean")]
+
+
+def test_a_handshake_that_nobody_began_is_a_mistake_of_ours(upstream: UpstreamOwner) -> None:
+    with pytest.raises(AssertionError, match="nobody began"):
+        upstream.stream_upgraded(CONNECTION)
+
+
+def first_flight(highest: int) -> bytes:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_max_proto_version(highest)
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        connection.do_handshake()
+    return connection.bio_read(65536)[5:]  # without the record's header
+
+
+@pytest.mark.parametrize(("highest", "limited"), [(SSL.TLS1_3_VERSION, True), (SSL.TLS1_2_VERSION, False)])
+def test_a_client_of_tls13_without_a_session_is_given_no_ticket(notes: Notes, highest: int, *, limited: bool) -> None:
+    owner = ClientOwner(cast("Listener", notes))
+    owner.stream_hello(first_flight(highest))
+    assert isinstance(notes.seen[0], ClientHelloSeen)
+    connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+    before = connection.set_options(0)
+    owner.prepare(connection)
+    assert not before & SSL.OP_NO_TICKET
+    assert bool(connection.set_options(0) & SSL.OP_NO_TICKET) is limited
