@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from smtpproxy.policy.model import ProxyAction
+
+_IN_ALL: Final = "too-many-sessions"
+_OF_SOURCE: Final = "too-many-sessions-of-source"
+LIMITS: Final = (_IN_ALL, _OF_SOURCE)
+"""The tokens of the limits."""
 
 
 class Admission:
@@ -19,9 +25,9 @@ class Admission:
     def admit(self, action: ProxyAction, source: str) -> str | None:
         """Count one session more, or return the token of the limit that it would break."""
         if self._of_action[action.name] >= action.general.max_sessions:
-            return "too-many-sessions"
+            return _IN_ALL
         if self._of_source[action.name, source] >= action.general.max_sessions_per_source:
-            return "too-many-sessions-of-source"
+            return _OF_SOURCE
         self._of_action[action.name] += 1
         self._of_source[action.name, source] += 1
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from smtpproxy.audit import Origin
-from smtpproxy.net.admission import Admission
+from smtpproxy.net.admission import LIMITS, Admission
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.listening import ListenError
@@ -28,6 +29,8 @@ from smtpproxy.transport.tcp import listen
 
 DRAIN_S = 10.0
 """How long a stopping gateway waits for messages that are under way."""
+
+NO_POLICY = "no-policy"
 
 _log = Logger(namespace="smtpproxy")
 
@@ -67,6 +70,8 @@ class Gateway(Service):
 
     Attributes:
         addresses: after the start, where each binding really listens.
+        sessions_begun: sessions that were begun.
+        turned_away: connections that became no session, by the token of the reason.
     """
 
     def __init__(
@@ -90,6 +95,13 @@ class Gateway(Service):
         self._drained: Deferred[None] | None = None
         self._drain_s = drain_s
         self.addresses: dict[Binding, tuple[str, int]] = {}
+        self.sessions_begun = 0
+        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, *LIMITS), 0))
+
+    @property
+    def sessions_running(self) -> int:
+        """How many sessions there are."""
+        return len(self._drivers)
 
     # The service
 
@@ -155,6 +167,7 @@ class Gateway(Service):
         source = str(address)
         policy = select_policy(self._policies, address, destination, kind)
         if policy is None:
+            self.turned_away[NO_POLICY] += 1
             _log.warn(
                 "no policy takes {source} to {to}:{port}", source=source, to=str(destination), port=stream.local_port
             )
@@ -164,6 +177,7 @@ class Gateway(Service):
         if token is None:
             self._begin(policy, kind, stream, source)
         else:
+            self.turned_away[token] += 1
             _log.warn("{token}: {source}, policy {policy}", token=token, source=source, policy=policy.name)
             self._refusals.turn_away(kind, stream)
 
@@ -173,6 +187,7 @@ class Gateway(Service):
         session = Session(terms, Circumstances(origin, time.monotonic))
         driver = Driver(session, stream, origin, self._equipment, partial(self._ended, policy, source))
         self._drivers.add(driver)
+        self.sessions_begun += 1
         driver.start()
 
     def _ended(self, policy: Policy, source: str, driver: Driver) -> None:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from smtpproxy.audit import Record
 from smtpproxy.net.documents import document_of
 from smtpproxy.net.lines import lines_of
+from smtpproxy.net.tally import Tally
 
 
 class RecordWriter:
@@ -18,17 +19,22 @@ class RecordWriter:
 
     Args:
         file: where JSON documents go, one a line, appended; ``None`` for nowhere.
+
+    Attributes:
+        tally: what was written, counted.
     """
 
-    __slots__ = ("_descriptor", "_log", "_torn")
+    __slots__ = ("_descriptor", "_log", "_torn", "tally")
 
     def __init__(self, file: Path | None) -> None:
         self._log = Logger(namespace="smtpproxy")
         self._descriptor = None if file is None else _open(file)
         self._torn = False
+        self.tally = Tally()
 
     def write(self, record: Record) -> None:
         """Write one record."""
+        self.tally.count(record)
         for line in lines_of(record):
             self._log.info("{record_line}", record_line=line)
         if self._descriptor is not None:

@@ -68,3 +68,10 @@ def test_a_line_that_is_still_cut_off_after_a_refusal_is_ended_later(tmp_path: P
     writer.write(INCIDENT)
     writer.close()
     assert [len(line) > 10 for line in file.read_bytes().splitlines()] == [False, True]
+
+
+def test_what_is_written_is_counted() -> None:
+    writer = RecordWriter(None)
+    writer.write(INCIDENT)
+    writer.write(INCIDENT)
+    assert writer.tally.incidents == 2

@@ -1,0 +1,54 @@
+"""Count what records tell, in plain integers: for metrics, which read them when they are asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from smtpproxy.audit import Crash, Incident, Record, SessionRecord, Status, TlsRecord, TransactionRecord
+from smtpproxy.session.transaction import status_of
+from smtpproxy.tls.facts import TlsFailure
+
+
+class Tally:
+    """Counts since the process began; every counter has all its keys from the start.
+
+    Attributes:
+        handshakes: by leg, and how they ended: ``full``, ``resumed`` or ``failed``.
+        transactions: by what became of them, the words of a recipient's status.
+        recipients: by status.
+        sessions: those that ended, by whether they went on in clear where TLS was wanted.
+        incidents: attacks and breaks of the protocol.
+        crashes: sessions that this program failed.
+        content_octets: of messages, as they came in.
+    """
+
+    __slots__ = (
+        "content_octets", "crashes", "handshakes", "incidents", "recipients", "sessions", "transactions",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.handshakes: Counter[tuple[str, str]] = Counter(
+            {(leg, end): 0 for leg in ("client", "upstream") for end in ("full", "resumed", "failed")}
+        )
+        self.transactions: Counter[str] = Counter({status.value: 0 for status in Status})
+        self.recipients: Counter[str] = Counter({status.value: 0 for status in Status})
+        self.sessions: Counter[bool] = Counter({False: 0, True: 0})
+        self.incidents = self.crashes = self.content_octets = 0
+
+    def count(self, record: Record) -> None:
+        """Count one record."""
+        match record:
+            case TlsRecord(_, leg, outcome):
+                end = "failed" if isinstance(outcome, TlsFailure) else "resumed" if outcome.resumed else "full"
+                self.handshakes[leg, end] += 1
+            case TransactionRecord():
+                self.transactions[status_of(record.reply).value] += 1
+                self.content_octets += record.size_octets
+                for result in record.recipients:
+                    self.recipients[result.status.value] += 1
+            case SessionRecord():
+                self.sessions[record.downgraded] += 1
+            case Incident():
+                self.incidents += 1
+            case Crash():
+                self.crashes += 1
