@@ -25,7 +25,7 @@ _INTRODUCTION: Final = """\
 
 | file | holds |
 | --- | --- |
-| `config/smtpproxy.yaml` | the gateway: interception, policies, certificates, records |
+| `config/smtpproxy.yaml` | the gateway: interception, policies, certificates, records, metrics |
 | `config/proxy-actions/NAME.yaml` | one proxy action a file |
 | `config/tls-profiles/NAME.yaml` | one TLS profile a file |
 | `config/lists/NAME.txt` | rule data: one entry a line, `#` begins a comment |

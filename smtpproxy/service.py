@@ -13,11 +13,13 @@ from twisted.internet import reactor as default_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
+from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.config.values import Configuration, EmbeddedServer, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway, bindings
 from smtpproxy.net.hangup import Hangup
 from smtpproxy.net.listening import ListenError, status_of
@@ -122,7 +124,12 @@ def make_service(configuration: Configuration, reactor: Any = default_reactor) -
     _add(services, _Records(writer))
     if configuration.embedded is not None:
         _add(services, _embedded(configuration.embedded))
-    _add(services, _gateway(configuration, writer, reactor))
+    equipment = _equipment(configuration, writer, reactor)
+    gateway = _gateway(configuration, equipment)
+    if (metrics := configuration.metrics) is not None:
+        figures = Figures(equipment, gateway, writer.tally)
+        _add(services, MetricsServer(reactor, metrics.host, metrics.port, figures))
+    _add(services, gateway)
     return services
 
 
@@ -130,12 +137,12 @@ def _add(parent: MultiService, child: Service) -> None:
     child.setServiceParent(parent)
 
 
-def _gateway(configuration: Configuration, writer: RecordWriter, reactor: Any) -> Gateway:  # noqa: ANN401
+def _equipment(configuration: Configuration, writer: RecordWriter, reactor: Any) -> Equipment:  # noqa: ANN401
     certificates = configuration.certificates
     mint = Mint(certificates.proxy_authority, certificates.untrusted_authority)
     # One leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor for it later.
     mint.leaf(Leaf(Signer.UNTRUSTED_AUTHORITY, LeafKey.ECDSA, None, configuration.gateway.name), datetime.now(UTC))
-    equipment = Equipment(
+    return Equipment(
         reactor=reactor,
         proxy_server=ServerCredentials(certificates.proxy_server),
         mint=mint,
@@ -144,6 +151,9 @@ def _gateway(configuration: Configuration, writer: RecordWriter, reactor: Any) -
         spools=_spools(configuration.spool),
         write=writer.write,
     )
+
+
+def _gateway(configuration: Configuration, equipment: Equipment) -> Gateway:
     interception = configuration.interception
     binds = bindings(configuration.policies, interception.listen, interception.ports)
     return Gateway(equipment, configuration.policies, binds, configuration.gateway.name)

@@ -6,16 +6,19 @@ Source: RFC 4632 s3.1 (prefix notation); RFC 4291 s2.5.5.2 (IPv4-mapped addresse
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Final, TypeAlias
 
-from smtpproxy.config.forms import Form, parse_text, refusal
+from smtpproxy.config.forms import Form, bounded, parse_text, refusal
 from smtpproxy.config.problems import shown
+from smtpproxy.config.values import Endpoint
 from smtpproxy.policy.model import Network
 from smtpproxy.tls.names import ascii_name
 
 ANY: Final[tuple[Network, ...]] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_HIGHEST_PORT: Final = 65535
+_WANTED_ENDPOINT: Final = "give one such as 127.0.0.1:9125, or '[::1]:9125' in quotes"
 _WANTED: Final = "give an IP address or a network such as 192.0.2.0/24"
 
 
@@ -62,6 +65,19 @@ def _parse_loopback(value: object) -> str:
     return address
 
 
+def _parse_endpoint(value: object) -> Endpoint:
+    text = parse_text(value)
+    match = re.fullmatch(r"(?:\[(?P<ipv6>[^]]*)]|(?P<ipv4>[^:]*)):(?P<port>[0-9]{1,5})", text)
+    if match is None:
+        raise refusal(f"{shown(text)} is no IP address with a port; {_WANTED_ENDPOINT}")
+    port = bounded(int(match["port"]), 1, _HIGHEST_PORT, str)
+    try:
+        host = IPv4Address(match["ipv4"]) if match["ipv6"] is None else IPv6Address(match["ipv6"])
+    except ValueError:
+        raise refusal(f"{shown(text)} has no IP address before its port; {_WANTED_ENDPOINT}") from None
+    return Endpoint(str(host), port)
+
+
 def parse_host_name(value: object) -> str:
     """Return a host name as lower-case A-labels."""
     text = parse_text(value)
@@ -86,4 +102,5 @@ Networks: TypeAlias = Annotated[tuple[Network, ...], Form("`any`, IP address or 
 Address: TypeAlias = Annotated[str, Form("IP address", _parse_address)]
 LoopbackAddress: TypeAlias = Annotated[str, Form("loopback IP address", _parse_loopback)]
 Host: TypeAlias = Annotated[str, Form("host name or IP address", _parse_host)]
+AddressAndPort: TypeAlias = Annotated[Endpoint, Form("`IP address:port`", _parse_endpoint)]
 HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name)]

@@ -1,4 +1,4 @@
-"""The main file: the gateway, its interception, policies, certificates, records, stores and embedded upstream."""
+"""The main file: the gateway, its interception, policies, certificates, records, stores, metrics, embedded upstream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from smtpproxy.config.addresses import ANY, Address, Host, HostName, LoopbackAddress, Networks
+from smtpproxy.config.addresses import ANY, Address, AddressAndPort, Host, HostName, LoopbackAddress, Networks
 from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
 from smtpproxy.config.measures import size
 from smtpproxy.config.problems import shown
@@ -197,10 +197,19 @@ class EmbeddedSection(Section):
     key: FilePath = Field(default="certs/demo-upstream.key", description="PEM file of its private key.")
 
 
-class MainFile(Section):
-    """The gateway: interception, policies, certificates, records, stores, embedded server."""
+class AdminSection(Section):
+    """What administrators and their tools ask the running gateway."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"engines", "admin", "quarantine"})
+    metrics: AddressAndPort | None = Field(
+        default=None,
+        description="The address of `http://.../metrics` for Prometheus, without authentication; `null` for none.",
+    )
+
+
+class MainFile(Section):
+    """The gateway: interception, policies, certificates, records, stores, metrics, embedded server."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"engines", "quarantine"})
 
     gateway: GatewaySection = Field(default=GatewaySection(), description="The gateway itself.")
     interception: InterceptionSection = Field(
@@ -212,6 +221,9 @@ class MainFile(Section):
     certificates: CertificatesSection = Field(default=CertificatesSection(), description="Certificates and keys.")
     records: RecordsSection = Field(default=RecordsSection(), description="The JSON records.")
     stores: StoresSection = Field(default=StoresSection(), description="What is kept on disk.")
+    admin: AdminSection = Field(
+        default=AdminSection(), description="What administrators and their tools ask the running gateway."
+    )
     embedded: EmbeddedSection | None = Field(
         default=None, description="The embedded server.", json_schema_extra={"default": "none"}
     )

@@ -11,6 +11,7 @@ from smtpproxy.config.certificates import CertificateLoader
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
 from smtpproxy.config.gateway_file import (
+    AdminSection,
     CertificatesSection,
     EmbeddedSection,
     GatewaySection,
@@ -85,7 +86,8 @@ class _Assembly:
         document = self._document
         interception = part(InterceptionSection, document, "interception")
         embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
-        check_listening(document, embedded, self._report)
+        admin = part(AdminSection, document, "admin")
+        check_listening(document, embedded, admin, self._report)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
         policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
@@ -93,7 +95,7 @@ class _Assembly:
         records = part(RecordsSection, document, "records")
         spool = self._spool()
         server = self._embedded(embedded) if embedded else None
-        if self._report.problems or not (interception and certificates and gateway and records and spool):
+        if not (interception and certificates and gateway and records and spool and admin) or self._report.problems:
             return None
         return Configuration(
             home=self._home.path,
@@ -102,6 +104,7 @@ class _Assembly:
             policies=policies,
             certificates=certificates,
             embedded=server,
+            metrics=admin.metrics,
             records=self._home.resolve(records.file) if records.file else None,
             spool=spool,
             lists=MappingProxyType(lists),

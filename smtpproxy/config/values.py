@@ -68,6 +68,17 @@ class SpoolSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An IP address and a port to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """A configuration without mistakes.
 
@@ -78,6 +89,7 @@ class Configuration:
         policies: in their order; disabled ones too.
         certificates: what clients are shown, and what upstreams are checked with.
         embedded: the embedded server, ``None`` for none.
+        metrics: where Prometheus may ask, ``None`` for nowhere.
         records: the file that JSON records are appended to, ``None`` for none.
         spool: where messages are held while they are judged.
         lists: the entries of each list by its name, in canonical form.
@@ -90,6 +102,7 @@ class Configuration:
     policies: tuple[Policy, ...]
     certificates: Certificates
     embedded: EmbeddedServer | None
+    metrics: Endpoint | None
     records: Path | None
     spool: SpoolSettings
     lists: Mapping[str, tuple[str, ...]]

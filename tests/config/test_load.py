@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors, Problem
-from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, SpoolSettings
+from smtpproxy.config.values import Configuration, EmbeddedServer, Endpoint, Gateway, SpoolSettings
 from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,
     ActionKind,
@@ -256,6 +256,25 @@ OUT = "direction: outbound, upstream: {host: a.example}"
 def test_notice_of_a_policy(home: Path, policies: list[str], expected: str) -> None:
     text = "policies:\n" + "".join(f"  - {policy}\n" for policy in policies)
     assert notices(home, text) == [f"smtpproxy.yaml:{expected}"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("127.0.0.1:9125", Endpoint("127.0.0.1", 9125)), ("'[0::1]:25'", Endpoint("::1", 25)), ("null", None)],
+)
+def test_where_prometheus_may_ask(home: Path, written: str, meant: Endpoint | None) -> None:
+    text = f"{POLICY}interception: {{listen: [192.0.2.1]}}\nadmin: {{metrics: {written}}}\n"
+    assert load(home, text).metrics == meant
+    assert notices(home, text) == []
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7:9125", "0.0.0.0:9125", "[::]:9125"])
+def test_notice_that_strangers_may_read_the_metrics(home: Path, address: str) -> None:
+    (notice,) = notices(home, f"{POLICY}admin: {{metrics: '{address}'}}\n")
+    assert notice == (
+        f"smtpproxy.yaml:3:18: admin.metrics: whoever reaches {address} reads the metrics, for there is no "
+        "authentication; a firewall keeps strangers out, or a loopback address does"
+    )
 
 
 def test_notice_that_465_reads_rules_as_required(home: Path) -> None:

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trustme
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 
@@ -41,6 +43,7 @@ class Setup:
         stores: the main file's key.
         profile: keys of the TLS profile.
         server_names: one Proxy Server certificate for each.
+        metrics: whether Prometheus may ask.
     """
 
     direction: str = "outbound"
@@ -52,6 +55,7 @@ class Setup:
     stores: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     server_names: tuple[str, ...] = ("mail.inside.test",)
+    metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class Gateway:
 
     def __init__(self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
         self.home = home
-        self.smtp_port, self.smtps_port = free_ports(2)
+        self.smtp_port, self.smtps_port, self.metrics_port = free_ports(3)
         _write_certificates(home / "certs", setup.server_names, authorities)
-        _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port))
+        _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port, self.metrics_port))
         self._log_path = home / "twistd.log"
         self._log_begins = self._records_begin = 0
         self._told_to_end = False
@@ -105,6 +109,14 @@ class Gateway:
         octets = self._records_path.read_bytes()[self._records_begin :]
         whole, _, _ = octets.rpartition(b"\n")  # the last may be under way
         return [json.loads(line) for line in whole.splitlines()]
+
+    @property
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """Every metric's value by its name and the values of its labels."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+        families = text_string_to_metric_families(text)
+        return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
 
     @property
     def rss_octets(self) -> int:
@@ -188,7 +200,7 @@ def _write_pair(stem: Path, certificate: bytes, key: bytes) -> None:
     key_path.write_bytes(key)
 
 
-def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> None:
+def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: tuple[int, int, int]) -> None:
     kind = "client" if setup.direction == "outbound" else "server"
     files: dict[str, object] = {
         "smtpproxy.yaml": _gateway_file(setup, upstream, ports),
@@ -207,7 +219,7 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> dict[str, object]:
+def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int]) -> dict[str, object]:
     return {
         "gateway": {"name": NAME, "workers": 1},
         "interception": {"mode": "explicit", "listen": [HOST], "ports": {"smtp": [ports[0]], "smtps": [ports[1]]}},
@@ -225,6 +237,7 @@ def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int]) -> d
         ],
         "records": {"file": "var/records.jsonl"},
         "stores": dict(setup.stores),
+        "admin": {"metrics": f"{HOST}:{ports[2]}"} if setup.metrics else {},
         "certificates": {
             "proxy_server": [
                 {"certificate": f"certs/{name}.pem", "key": f"certs/{name}.key"} for name in setup.server_names
