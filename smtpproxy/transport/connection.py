@@ -1,6 +1,7 @@
 """A TCP connection on the reactor that sends at once, and closes without losing a last reply.
 
-Source: RFC 9293 s3.6 (closing, half-closed connections); Twisted's `IReadWriteDescriptor`; epoll(7), socket(7).
+Source: RFC 9293 s3.6 (closing, half-closed connections); Twisted's `IReadWriteDescriptor`; epoll(7), socket(7),
+tcp(7) (TCP_QUICKACK, which does not last).
 """
 
 from __future__ import annotations
@@ -112,6 +113,11 @@ class TcpConnection:
         """Take nothing more, ever: what the peer had to say is said, whatever TCP still brings."""
         self._peer_finished = True
         self._wants_octets = False
+
+    def acknowledge_at_once(self) -> None:
+        """Have the kernel acknowledge what comes next without delay."""
+        if self._phase is _Phase.OPEN:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def finish(self, ending: Ending, last: bytes = b"") -> None:
         """Send what is unsent and ``last``, shut down our half, read and throw away the peer's, then close, in bounds.

@@ -36,15 +36,16 @@ class TlsEngine:
         connection: pyOpenSSL's; it holds no descriptor, so it may be kept.
         failure: what ended TLS after the handshake, ``None`` otherwise.
         finished: whether the peer has sent close_notify.
+        role: which end we are.
     """
 
-    __slots__ = ("_role", "connection", "failure", "finished")
+    __slots__ = ("connection", "failure", "finished", "role")
 
     def __init__(
         self, context: SSL.Context, role: Role, configure: Callable[[SSL.Connection], None] | None = None
     ) -> None:
         self.connection = SSL.Connection(context, None)
-        self._role = role
+        self.role = role
         self.failure: SSL.Error | None = None
         self.finished = False
         self.connection.set_options(SSL.OP_NO_RENEGOTIATION)
@@ -113,5 +114,5 @@ class TlsEngine:
 
         OpenSSL spoils the session of a connection that is freed without a closure alert, as SSL 3.0 demanded.
         """
-        if self._role is Role.CLIENT and self.failure is None:
+        if self.role is Role.CLIENT and self.failure is None:
             self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)

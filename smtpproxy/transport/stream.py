@@ -268,6 +268,10 @@ class Stream:
             return
         if octets := engine.outgoing():
             self._tcp.send(octets)
+        if engine.role is Role.CLIENT:
+            # A server's tickets come now. One whose Nagle algorithm is on keeps its next words back until they are
+            # acknowledged, and the kernel would take 40 ms for that.
+            self._tcp.acknowledge_at_once()
         if self._paused:
             self._tcp.pause_reading()
         else:
