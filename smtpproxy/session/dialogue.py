@@ -58,11 +58,12 @@ _JOINED: Final = frozenset({Verb.MAIL, Verb.RCPT})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A line that is no command, and what it costs."""
+    """A line that is not obeyed: an attack costs the session, what is excused costs nothing, all else counts."""
 
     reply: Reply
     token: str
     attack: bool = False
+    excused: bool = False
 
 
 Heard: TypeAlias = Command | Fault
@@ -153,11 +154,13 @@ class Dialogue:
     def _hear(self, heard: Heard) -> None:
         if isinstance(heard, Bdat) and (refusal := self.delivery.refuse_chunk(heard)):
             self._exchange.client.reader.skip(heard.size)  # its octets are never lines; it is answered behind them
-            self._next = Fault(refusal.reply, refusal.because)
+            self._next = Fault(refusal.reply, refusal.because, excused=True)  # more of its chunks may be on their way
         elif not isinstance(heard, Fault):
             self._obey(heard)
         elif heard.attack:
             self._exchange.attack(heard.reply, heard.token)
+        elif heard.excused:
+            self._exchange.excuse(heard.reply, heard.token)
         else:
             self._exchange.refuse(heard.reply, heard.token)
 
@@ -261,8 +264,9 @@ class Dialogue:
             return
         else:
             self._relay(sent, reply)
-        for own in sent.behind:
-            self._exchange.client.reply(own)
+        if not reply.is_closing:
+            for own in sent.behind:
+                self._exchange.client.reply(own)
         self._go_on(reply)
 
     def _relay(self, sent: Sent, reply: Reply) -> None:

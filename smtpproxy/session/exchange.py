@@ -97,6 +97,11 @@ class Exchange:
         else:
             self.answer(reply)
 
+    def excuse(self, reply: Reply, token: str) -> None:
+        """Answer a fault that an honest client may make many times in a row."""
+        self.journal.fault(token)
+        self.answer(reply)
+
     def attack(self, reply: Reply, token: str) -> None:
         """Answer what no honest client does, report it and end the session."""
         self.journal.fault(token)

@@ -121,6 +121,14 @@ def test_a_chunk_out_of_order_is_answered_behind_its_octets() -> None:
     (book >> client(b"T\r\n") << to_client(OUT_OF_ORDER)).done()
 
 
+def test_many_chunks_of_a_refused_message_are_no_fault_of_the_client() -> None:
+    book = identified(keywords=KEYWORDS)
+    book >> client(b"BDAT 3\r\none" * 100 + b"NOOP\r\n")
+    for _ in range(100):
+        book << to_client(OUT_OF_ORDER)
+    (book << to_upstream("NOOP")).done()
+
+
 def test_data_and_bdat_never_mix() -> None:
     book = chunking()
     book >> client(b"BDAT 1\r\na")

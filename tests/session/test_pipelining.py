@@ -168,6 +168,14 @@ def test_a_recipient_beyond_the_limit_is_refused_in_its_place() -> None:
     (book << to_upstream("DATA")).done()
 
 
+def test_nothing_of_ours_follows_a_farewell() -> None:
+    book = pipelining(Setting(general=General(max_address_length=64)))
+    long = "RCPT TO:<" + "x" * 60 + "@mx.test>"
+    book >> client(f"{SENDER}\r\n{RECIPIENT}\r\n{long}\r\n".encode())
+    book.skip() >> upstream(b"250 Ok\r\n421 going down\r\n")
+    (book << to_client("250 Ok") << to_client("421 going down") << Close(Leg.CLIENT, How.FLUSH)).skip()
+
+
 def test_a_farewell_within_a_group_ends_the_session() -> None:
     book = pipelining()
     book >> client(GROUP)
