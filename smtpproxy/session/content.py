@@ -87,5 +87,5 @@ class Content:
             self.refuse(self._intake.fault)
         elif octets > self._limit_octets:
             self.refuse(TOO_BIG)
-        elif ended and self.passage.is_begun and self._upstream.is_speaking:
+        elif ended and self._upstream.speaks_early:
             self.refuse(_SPOKE_EARLY)

@@ -53,9 +53,9 @@ class UpstreamLeg(UpstreamOpening):
         return self.state in _IN_CONTENT
 
     @property
-    def is_speaking(self) -> bool:
-        """Whether a reply has begun and not ended."""
-        return self._reader.buffered > 0
+    def speaks_early(self) -> bool:
+        """Whether a reply has begun while content is on its way."""
+        return self.state in _TAKES_CONTENT and self._reader.buffered > 0
 
     @property
     def owes_reply(self) -> bool:

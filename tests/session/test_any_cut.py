@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpproxy.audit import Record
+from smtpproxy.policy.messages import AddHeader, Condition, Final, MessageRule, SizeCondition
 from smtpproxy.policy.model import BareNewline, General, RecipientEncryption
 from smtpproxy.session.actions import (
     AcceptTls,
@@ -20,9 +21,12 @@ from smtpproxy.session.actions import (
     CollectHello,
     Connect,
     ConnectTls,
+    DiscardSpool,
     PauseReading,
+    ReplaySpool,
     ResumeReading,
     Send,
+    SpoolWrite,
     StartTls,
 )
 from smtpproxy.session.events import (
@@ -30,6 +34,8 @@ from smtpproxy.session.events import (
     ClientHelloSeen,
     Event,
     Received,
+    ReplayDone,
+    Spooled,
     Upgraded,
     UpstreamConnected,
 )
@@ -44,6 +50,7 @@ class Server:
         self._script = {verb: iter(replies) for verb, replies in script.items()}
         self._held = b""
         self._in_content = False
+        self._chunk: list[bytes] = []
         self.received = b""
         self.answers = b""
 
@@ -51,7 +58,7 @@ class Server:
         """Read what came and answer what is whole."""
         self.received += octets
         self._held += octets
-        while self._take_content() if self._in_content else self._take_command():
+        while self._take_content() if self._in_content else self._take_chunk() if self._chunk else self._take_command():
             pass
 
     def say(self, verb: bytes, reply: bytes = b"250 Ok\r\n") -> bytes:
@@ -66,6 +73,9 @@ class Server:
             return False
         self._held = rest
         verb = line.partition(b" ")[0]
+        if verb == b"BDAT":
+            self._chunk = line.split()
+            return True
         answer = self.say(verb, {b"DATA": b"354 go on\r\n", b"STARTTLS": b"220 go on\r\n"}.get(verb, b"250 Ok\r\n"))
         self._in_content = answer.startswith(b"354")
         return True
@@ -76,6 +86,14 @@ class Server:
             return False
         self._held, self._in_content = rest, False
         self.say(b".", b"250 queued %d octets\r\n" % len(content))
+        return True
+
+    def _take_chunk(self) -> bool:
+        _, size, *last = self._chunk
+        if len(self._held) < int(size):
+            return False
+        self._held, self._chunk = self._held[int(size) :], []
+        self.say(b"." if last else b"BDAT", b"250 %b octets\r\n" % size)
         return True
 
 
@@ -106,6 +124,7 @@ class Conversation:
         self._may_speak = False
         self._paused: set[Leg] = set()
         self._upstream_open = False
+        self._spool = b""
 
     def run(self, sizes: Iterator[int], order: Iterator[Leg]) -> Outcome:
         """Deliver both sides' octets in pieces of ``sizes``, by turns as ``order`` says."""
@@ -148,6 +167,14 @@ class Conversation:
                 self._close(leg)
             case Audit(record):
                 self._records.append(record)
+            case SpoolWrite(data):
+                self._spool += data
+                self._happen(Spooled(len(data)))
+            case ReplaySpool():
+                self._server.take(self._spool)
+                self._happen(ReplayDone())
+            case DiscardSpool():
+                self._spool = b""
             case _:
                 self._begin(action)
 
@@ -253,6 +280,58 @@ CASES = {
     ),
     "upstream breaks the protocol": Case(
         Setting(), (b"EHLO c.test\r\nNOOP\r\nNOOP\r\nQUIT\r\n",), {**PLAIN, b"NOOP": [b"250 Ok\r\n", b"2x0 Ok\r\n"]}
+    ),
+}
+PIPELINING = {**PLAIN, b"EHLO": [b"250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n"]}
+AUTHENTICATING = {
+    **PLAIN,
+    b"EHLO": [b"250-mx.test\r\n250 STARTTLS\r\n", *[b"250-mx.test\r\n250 AUTH LOGIN\r\n"] * 9],
+    b"AUTH": [b"334 VXNlcm5hbWU6\r\n"],
+    b"QUIT": [b"334 UGFzc3dvcmQ6\r\n", b"221 bye\r\n"],
+    b"*": [b"501 cancelled\r\n"],
+}
+RECIPIENTS = b"MAIL FROM:<a@client.test>\r\n" + b"RCPT TO:<b@mx.test>\r\n" * 3
+CHUNKS = b"BDAT 6\r\nQUIT\r\nBDAT 0\r\nBDAT 5 LAST\r\n.\r\n\n."
+MARK = MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),))
+NOT_BIG = MessageRule("not big", Condition(size=SizeCondition(over=60)), final=Final.DENY)
+CASES |= {
+    "groups": Case(
+        Setting(), (b"EHLO c.test\r\n" + (RECIPIENTS + b"DATA\r\n" + MESSAGE) * 2 + b"QUIT\r\n",), PIPELINING
+    ),
+    "a group refused": Case(
+        Setting(),
+        (b"EHLO c.test\r\n" + RECIPIENTS + b"RCPT TO:<x>\r\n" + RECIPIENTS + b"QUIT\r\n",),
+        {**PIPELINING, b"RCPT": [b"550 no\r\n"] * 9},
+    ),
+    "chunks": Case(Setting(), (b"EHLO c.test\r\n" + (RECIPIENTS + CHUNKS) * 2 + b"QUIT\r\n",), PIPELINING),
+    "chunks out of order": Case(Setting(), (b"EHLO c.test\r\n" + CHUNKS + RECIPIENTS + CHUNKS + CHUNKS,), PIPELINING),
+    "chunks refused": Case(
+        Setting(),
+        (b"EHLO c.test\r\n" + RECIPIENTS + CHUNKS + RECIPIENTS + CHUNKS,),
+        {**PIPELINING, b"BDAT": [b"552 full\r\n"]},
+    ),
+    "chunks too big": Case(
+        Setting(general=General(max_message_size=10)), (b"EHLO c.test\r\n" + RECIPIENTS + CHUNKS * 2,), PIPELINING
+    ),
+    "authentication": Case(
+        Setting(),
+        (b"EHLO c.test\r\nSTARTTLS\r\n", b"EHLO c.test\r\nAUTH LOGIN\r\nQUIT\r\nno base64\r\nAUTH x\r\nQUIT\r\n"),
+        AUTHENTICATING,
+    ),
+    "headers held": Case(
+        Setting(message_rules=(MARK,)),
+        (b"EHLO c.test\r\n" + RECIPIENTS + b"DATA\r\n" + MESSAGE + RECIPIENTS + CHUNKS + b"QUIT\r\n",),
+        PIPELINING,
+    ),
+    "all held": Case(
+        Setting(message_rules=(MARK, NOT_BIG)),
+        (b"EHLO c.test\r\n" + RECIPIENTS + b"DATA\r\n" + MESSAGE + RECIPIENTS + CHUNKS + b"QUIT\r\n",),
+        PIPELINING,
+    ),
+    "held and refused": Case(
+        Setting(message_rules=(NOT_BIG,)),
+        (b"EHLO c.test\r\n" + RECIPIENTS + b"DATA\r\n" + MESSAGE * 3 + b"QUIT\r\n",),
+        {**PIPELINING, b"DATA": [b"451 later\r\n"]},
     ),
 }
 WHOLE = 1_000_000

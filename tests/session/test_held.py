@@ -127,6 +127,16 @@ def test_a_message_in_one_go_costs_upstream_one_wait() -> None:
     (book >> upstream("250 queued") << to_client("250 queued") << to_upstream("NOOP")).done()
 
 
+def test_half_a_354_is_no_early_reply() -> None:
+    book = held(MARK)
+    book >> client(HEADERS + b"\r\n")
+    (book.skip() >> upstream(b"354 g")).done()
+    book >> client(b"body\r\n.\r\n")
+    (book << PauseReading(Leg.CLIENT) >> upstream(b"o\r\n") << ResumeReading(Leg.CLIENT)).skip()
+    assert book.session._client.state is ClientState.FINISHED
+    (book >> upstream("250 queued") << to_client("250 queued")).done()
+
+
 def test_content_without_a_body() -> None:
     book = held(MARK)
     (book >> client(HEADERS + b".\r\n") << to_upstream("DATA")).done()
