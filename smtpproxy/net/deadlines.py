@@ -1,7 +1,8 @@
 """The timers of one session on one delayed call of the reactor.
 
 Setting a timer again is what happens most, and costs no call: the delayed call is moved only to come earlier, and
-looks when it fires whether anything is really due.
+looks when it fires whether anything is really due. The first look comes soon, so that of all the timers that a short
+session sets none moves it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from smtpproxy.session.timers import Timer
+
+
+FIRST_LOOK_S = 10.0
+"""Most sessions are over by then, and none has many timers that are shorter."""
 
 
 class Deadlines:
@@ -31,8 +36,11 @@ class Deadlines:
         if seconds is None:
             self._at.pop(timer, None)
             return
-        at = self._at[timer] = self._reactor.seconds() + seconds
-        if self._call is None or at < self._wakes_at:
+        now = self._reactor.seconds()
+        at = self._at[timer] = now + seconds
+        if self._call is None:
+            self._wake_at(min(at, now + FIRST_LOOK_S))
+        elif at < self._wakes_at:
             self._wake_at(at)
 
     def stop(self) -> None:

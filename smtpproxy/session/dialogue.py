@@ -111,7 +111,7 @@ class Dialogue:
                 self._hear(heard)
         if client.reader.buffered > QUEUE_OCTETS:
             client.hold(Hold.QUEUE)
-        else:
+        elif client.is_held:
             client.release(Hold.QUEUE)
 
     def _may_hear(self) -> bool:

@@ -89,9 +89,11 @@ class Session:
         client = self._client
         if client.state is ClientState.CLOSED:
             return
-        if client.waits_for_upstream and not self._upstream.is_connected:
-            self._write_unblocked(Leg.UPSTREAM)
-        if client.is_held or self._dialogue.has_waiting:
+        if client.is_held:
+            if client.waits_for_upstream and not self._upstream.is_connected:
+                self._write_unblocked(Leg.UPSTREAM)
+            self._dialogue.pump()
+        elif self._dialogue.has_waiting:
             self._dialogue.pump()
         if client.finished is not None:
             self._end_if_answered(client.finished)

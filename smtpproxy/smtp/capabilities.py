@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from smtpproxy.smtp.replies import Reply
@@ -22,6 +23,9 @@ _SIZE: Final = re.compile(rb"[0-9]{1,20}\Z")
 # limit-pair = 1*limit-name-char "=" *limit-value-char ; of a known limit the value is a number
 _LIMIT: Final = re.compile(rb"((?i:MAILMAX|RCPTMAX|RCPTDOMAINMAX))=([1-9][0-9]{0,5})\Z")
 _RECIPIENTS: Final = b"RCPTMAX"
+
+KEPT: Final = 128
+"""Answers of late: a server says the same to everybody, and what is made of it takes longer than a command does."""
 
 _COMMANDS: Final = frozenset({"HELP", "VRFY", "EXPN"})
 """Keywords of commands that pass in any case (RFC 5321 s4.1.1.6 to s4.1.1.8): no extension to allow or not."""
@@ -59,6 +63,7 @@ class Capabilities:
         return Reply(250, (self.greeting, *[_to_line(name, argument) for name, argument in self.keywords]))
 
 
+@lru_cache(KEPT)
 def parse_capabilities(reply: Reply) -> Capabilities:
     """Parse a positive reply to EHLO or HELO; what is no keyword is dropped, of a keyword said twice the second."""
     keywords: dict[str, bytes] = {}
@@ -88,6 +93,7 @@ class Hop:
     requiretls: bool = False
 
 
+@lru_cache(KEPT)
 def offer(upstream: Capabilities, allow: frozenset[str], hop: Hop) -> Capabilities:
     """Decide what the client is offered.
 

@@ -94,3 +94,12 @@ def test_a_late_timer_that_is_set_while_another_is_due_hides_no_earlier_one() ->
     deadlines.set(Timer.CLIENT, 10)
     clock.pump([1] * 700)
     assert due == [(2, Timer.AGE), (10, Timer.CLIENT), (602, Timer.AGE)]
+
+
+def test_the_timers_of_a_short_session_cost_one_call_of_the_reactor() -> None:
+    watch = Watch()
+    watch.deadlines.set(Timer.AGE, 3600)
+    (call,) = watch.clock.getDelayedCalls()
+    for timer, seconds in ((Timer.UPSTREAM, 30), (Timer.CLIENT, 600), (Timer.UPSTREAM, 300), (Timer.UPSTREAM, 10)):
+        watch.deadlines.set(timer, seconds)
+    assert watch.clock.getDelayedCalls() == [call]
