@@ -14,7 +14,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from smtpproxy.session.timers import Timer
 
-
 FIRST_LOOK_S = 10.0
 """Most sessions are over by then, and none has many timers that are shorter."""
 
