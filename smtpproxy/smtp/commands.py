@@ -1,6 +1,6 @@
 """The commands of the client as values, each with the one form in which it goes upstream.
 
-Source: RFC 5321 s4.1.1 (commands), s4.1.2 (arguments); RFC 3030 s2 (BDAT); RFC 4954 s4 (AUTH); RFC 1985 s4 (ETRN).
+Source: RFC 5321 s4.1.1 (commands), s4.1.2 (arguments); RFC 3030 s2 (BDAT); RFC 4954 s4 (AUTH); RFC 1985 s5 (ETRN).
 """
 
 from __future__ import annotations
