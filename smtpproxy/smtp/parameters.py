@@ -2,7 +2,7 @@
 
 Source: RFC 5321 s4.1.2 (esmtp-param); RFC 1870 s3 (SIZE); RFC 6152 s2 (BODY), RFC 3030 s3 (BINARYMIME); RFC 6531 s3.4
 (SMTPUTF8); RFC 3461 s4.1 to s4.4 (NOTIFY, ORCPT, RET, ENVID), RFC 6533 s3 (ORCPT with UTF-8); RFC 4954 s5 (AUTH);
-RFC 8689 s3 (REQUIRETLS).
+RFC 8689 s2 (REQUIRETLS).
 """
 
 from __future__ import annotations
