@@ -1,6 +1,6 @@
 """Find what the keys of a proxy action make of each other.
 
-Source: RFC 3207 s4 (STARTTLS is an extension, so there is none without EHLO).
+Source: RFC 3207 s2 (STARTTLS is an extension, so there is none without EHLO).
 """
 
 from __future__ import annotations

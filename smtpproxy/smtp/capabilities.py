@@ -1,7 +1,7 @@
 """What a peer offers in its EHLO reply, and what the proxy offers in its own.
 
 Source: RFC 5321 s4.1.1.1 (form of the reply), s2.2.1 (extensions are per hop); RFC 1870 s3 (SIZE);
-RFC 2920 s3 (PIPELINING); RFC 3207 s4 (STARTTLS); RFC 4954 s3 (AUTH); RFC 9422 s3 (LIMITS); RFC 3030 s3 (BINARYMIME
+RFC 2920 s3 (PIPELINING); RFC 3207 s3 (STARTTLS); RFC 4954 s3 (AUTH); RFC 9422 s3 (LIMITS); RFC 3030 s3 (BINARYMIME
 needs CHUNKING); RFC 8689 s2 (REQUIRETLS).
 """
 
