@@ -1,6 +1,6 @@
 """Cut a client's octets into command lines, where nothing but CRLF ends a line.
 
-Source: RFC 5321 s2.3.8 (lines), s4.1.1.4 (bare CR and LF), s4.5.3.1.4 (length).
+Source: RFC 5321 s2.3.8 (lines, bare CR and LF), s4.1.1.4 (LF alone ends none), s4.5.3.1.4 (length).
 
 A peer that takes a bare LF for the end of a line, behind one that does not, is how commands are smuggled: a bare LF is
 therefore a fault as soon as it is seen, and the reader is finished. The result never depends on how the input was cut.
