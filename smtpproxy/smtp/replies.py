@@ -17,7 +17,8 @@ from smtpproxy.smtp.limits import REPLY_LINE_OCTETS, REPLY_LINES, REPLY_OCTETS
 # status-code = class "." subject "." detail ; class = "2"/"4"/"5" ; subject, detail = 1*3digit (RFC 3463 s2)
 _CLOSING: Final = 421
 _ENHANCED: Final = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |\Z)")
-# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF ; Reply-code = %x32-35 2DIGIT
+# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+# Reply-code = %x32-35 %x30-35 %x30-39 ; here with any second digit, since clients go by the first
 # textstring = 1*(%d09 / %d32-126), here with 8-bit octets, which UTF-8 servers send
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 
