@@ -1,6 +1,6 @@
 """The content of one message: what comes in, what of it may pass, and why not.
 
-Source: RFC 5321 s4.1.1.4 (the dot is sent once or never), s4.5.3.1.7 and RFC 1870 s6.2 (size).
+Source: RFC 5321 s4.1.1.4 (the dot is sent once or never), s4.5.3.1.7 and RFC 1870 s6.3 (size).
 """
 
 from __future__ import annotations
