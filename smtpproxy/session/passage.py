@@ -1,7 +1,7 @@
 """How content goes upstream: straight on, as it comes.
 
-Source: RFC 5321 s4.1.1.4 (after 354 only closing without the dot takes content back); RFC 3030 s2 (RSET does it between
-chunks).
+Source: RFC 5321 s4.1.1.10 (after 354 only closing without the dot takes content back); RFC 3030 s2 (RSET does it
+between chunks).
 """
 
 from __future__ import annotations
