@@ -37,6 +37,8 @@ def refuse_rcpt(rcpt: Rcpt, mail: Mail, offered: Capabilities, general: General)
     """Return why RCPT cannot pass in the transaction that ``mail`` began, or ``None``."""
     if _asks_unoffered(rcpt.parameters, offered):
         return Refuse(catalogue.BAD_PARAMETER, "parameter-not-offered")
+    if not mail.smtputf8 and any(not (each.value or b"").isascii() for each in rcpt.parameters):  # RFC 6533 s3
+        return Refuse(catalogue.BAD_PARAMETER, "parameter-8bit")
     return _refuse_path(rcpt.path, mail, general, catalogue.BAD_RECIPIENT)
 
 

@@ -30,6 +30,9 @@ KEPT: Final = 128
 _COMMANDS: Final = frozenset({"HELP", "VRFY", "EXPN"})
 """Keywords of commands that pass in any case (RFC 5321 s4.1.1.6 to s4.1.1.8): no extension to allow or not."""
 
+_NEEDS: Final = {"BINARYMIME": "CHUNKING", "SMTPUTF8": "8BITMIME"}
+"""What may be offered only beside something else (RFC 3030 s3, RFC 6531 s3.1)."""
+
 _NOT_REMOVED: Final = _COMMANDS | {"STARTTLS"}
 _HOP_LOCAL: Final = frozenset({"STARTTLS", "PIPELINING", "SIZE", "LIMITS", "AUTH", "REQUIRETLS"})
 
@@ -106,8 +109,9 @@ def offer(upstream: Capabilities, allow: frozenset[str], hop: Hop) -> Capabiliti
         Upstream's greeting; its allowed keywords verbatim, with those of the hop as they hold on it.
     """
     passing = (allow | _COMMANDS) - _HOP_LOCAL
-    if not ("CHUNKING" in allow and upstream.offers("CHUNKING")):
-        passing -= {"BINARYMIME"}
+    for keyword, needed in _NEEDS.items():
+        if not (needed in allow and upstream.offers(needed)):
+            passing -= {keyword}
     keywords = [(name, argument) for name, argument in upstream.keywords if name in passing]
     keywords += [(name, argument) for name, argument in _of_hop(upstream, hop) if name in allow]
     if hop.starttls:

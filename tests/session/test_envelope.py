@@ -271,3 +271,11 @@ def _asked_until_the_end(book: Playbook) -> int:
         if End() in book.pending():
             return count
     raise AssertionError("no end")
+
+
+def test_a_parameter_of_rcpt_beyond_ascii_needs_smtputf8() -> None:
+    line = RECIPIENT + " ORCPT=utf-8;ü@mx.test"
+    book = with_sender(keywords=EVERYTHING)
+    (book >> client(line) << to_client(BAD_PARAMETER)).done()
+    book = with_sender(keywords=EVERYTHING, mail=SENDER + " SMTPUTF8")
+    (book >> client(line) << to_upstream(line)).done()

@@ -62,8 +62,8 @@ def test_reply_says_what_the_capabilities_are() -> None:
 
 
 def test_only_what_is_allowed_and_offered_by_upstream_is_offered() -> None:
-    upstream = said(b"DSN", b"XCLIENT NAME", b"CHUNKING", b"SMTPUTF8", b"AUTH PLAIN")
-    assert set(offered(upstream)) == {"DSN", "SMTPUTF8", "PIPELINING", "SIZE"}
+    upstream = said(b"DSN", b"XCLIENT NAME", b"CHUNKING", b"8BITMIME", b"AUTH PLAIN")
+    assert set(offered(upstream)) == {"DSN", "8BITMIME", "PIPELINING", "SIZE"}
     assert denied(upstream, ALLOW) == ("XCLIENT", "CHUNKING", "AUTH")
 
 
@@ -143,11 +143,13 @@ def test_requiretls_is_offered_where_upstream_has_it_and_it_can_be_kept(kept: bo
     assert not offer(said(b"REQUIRETLS"), frozenset(), hop).offers("REQUIRETLS")
 
 
-def test_binarymime_needs_chunking() -> None:
-    allow, hop = frozenset({"BINARYMIME", "CHUNKING"}), Hop(starttls=False, size_limit=0)
-    assert offer(said(b"BINARYMIME", b"CHUNKING"), allow, hop).offers("BINARYMIME")
-    assert not offer(said(b"BINARYMIME"), allow, hop).offers("BINARYMIME")
-    assert not offer(said(b"BINARYMIME", b"CHUNKING"), frozenset({"BINARYMIME"}), hop).offers("BINARYMIME")
+@pytest.mark.parametrize(("keyword", "needed"), [("BINARYMIME", "CHUNKING"), ("SMTPUTF8", "8BITMIME")])
+def test_what_needs_another_extension_is_not_offered_without_it(keyword: str, needed: str) -> None:
+    allow, hop = frozenset({keyword, needed}), Hop(starttls=False, size_limit=0)
+    both = said(keyword.encode(), needed.encode())
+    assert offer(both, allow, hop).offers(keyword)
+    assert not offer(said(keyword.encode()), allow, hop).offers(keyword)
+    assert not offer(both, frozenset({keyword}), hop).offers(keyword)
 
 
 keywords = st.from_regex(r"[A-Z0-9][A-Z0-9-]{0,12}", fullmatch=True)
