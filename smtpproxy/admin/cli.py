@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smtpproxy import __version__
+from smtpproxy.admin.ca import ca
 from smtpproxy.admin.check import check
 from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
@@ -26,7 +27,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, clone):
+for _command in (init, check, policies, clone, ca):
     commands.add_command(_command)
 
 

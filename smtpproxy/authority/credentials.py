@@ -5,12 +5,10 @@ Source: RFC 7468 (PEM).
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from secrets import token_hex
 from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
@@ -25,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from smtpproxy.authority.checks import authority_problem, chain_problems, date_problem, key_problem
+from smtpproxy.authority.publish import publish
 from smtpproxy.errors import SmtpProxyError
 
 if TYPE_CHECKING:
@@ -144,43 +143,37 @@ def save_credential(credential: Credential, certificate: Path, key: Path, *, rep
 
 
 def _publish(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
-    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
     try:
-        _write_new(temporary, data, mode)
-        try:
-            if replace:
-                temporary.rename(path)
-            else:
-                os.link(temporary, path)  # unlike a rename, a link fails if the name is taken
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        publish(path, data, mode, replace=replace)
     except OSError as error:
         raise CredentialError(path, f"cannot be written: {error.strerror}") from None
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def read_chain(path: Path) -> list[x509.Certificate]:
+    """Read the certificates of a PEM file, whatever they are good for.
 
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _load_chain(path: Path) -> list[x509.Certificate]:
+    Raises:
+        CredentialError: the file cannot be read or is no PEM.
+    """
     data = _read(path)
     try:
-        chain = x509.load_pem_x509_certificates(data)
+        return x509.load_pem_x509_certificates(data)
     except ValueError:
         problem = "a certificate in it is damaged" if b"-----BEGIN CERTIFICATE" in data else "has no PEM certificate"
         raise CredentialError(path, f"{problem}; give a PEM file, the leaf first") from None
+
+
+def is_key_of(certificate: x509.Certificate, key: Path) -> bool:
+    """Return whether a key file belongs to a certificate.
+
+    Raises:
+        CredentialError: the file cannot be read, or has no key that can be used.
+    """
+    return _public_octets(certificate) == _public_octets(_load_key(key))
+
+
+def _load_chain(path: Path) -> list[x509.Certificate]:
+    chain = read_chain(path)
     for problem in chain_problems(chain):
         raise CredentialError(path, problem)
     return chain

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from smtpproxy.config.document import Document, Loc
 from smtpproxy.config.near import suggestion
-from smtpproxy.config.problems import Problem, shown
+from smtpproxy.config.problems import ConfigurationErrors, Problem, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,18 @@ def part(section: type[S], document: Document, *loc: str | int) -> S | None:
         return section.model_validate(document.get(*loc))
     except ValidationError:
         return None
+
+
+def whole(section: type[S], document: Document) -> S:
+    """Return the section that a whole file is.
+
+    Raises:
+        ConfigurationErrors: every mistake of form in it.
+    """
+    found = part(section, document)
+    if found is None:
+        raise ConfigurationErrors(list(problems(section, document)))
+    return found
 
 
 def problems(section: type[Section], document: Document) -> Iterator[Problem]:

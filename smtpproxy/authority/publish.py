@@ -1,0 +1,54 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def publish(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
+    """Write a file under another name, and give it its own when it is on disk.
+
+    Args:
+        path: the file.
+        data: what it shall hold.
+        mode: its permissions, from the start.
+        replace: whether a file that is there may be overwritten.
+
+    Raises:
+        FileExistsError: it is there, and may not be overwritten.
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
+    _write_new(temporary, data, mode)
+    try:
+        if replace:
+            temporary.rename(path)
+        else:
+            os.link(temporary, path)  # unlike a rename, a link fails if the name is taken
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
