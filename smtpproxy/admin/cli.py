@@ -9,6 +9,7 @@ import click
 
 from smtpproxy import __version__
 from smtpproxy.admin.ca import ca
+from smtpproxy.admin.certificate import certificate
 from smtpproxy.admin.check import check
 from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
@@ -27,7 +28,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, clone, ca):
+for _command in (init, check, policies, clone, ca, certificate):
     commands.add_command(_command)
 
 

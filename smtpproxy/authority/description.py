@@ -26,7 +26,8 @@ class Description:
 
     Args:
         subject: its distinguished name; empty for none.
-        names: its DNS names, then its IP addresses.
+        dns_names: the DNS names that it is for.
+        ip_addresses: the IP addresses that it is for.
         issuer: the distinguished name of what certifies it.
         key: kind and size of its key, such as ``ECDSA P-256``.
         valid_from: start of validity, aware.
@@ -35,7 +36,8 @@ class Description:
     """
 
     subject: str
-    names: tuple[str, ...]
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
     issuer: str
     key: str
     valid_from: datetime
@@ -51,9 +53,11 @@ class Description:
 def describe(certificate: x509.Certificate) -> Description | None:
     """Return what a certificate is, ``None`` for one that is damaged."""
     try:
+        names = _names(certificate)
         return Description(
             subject=_printable(certificate.subject.rfc4514_string()),
-            names=tuple(map(_printable, _names(certificate))),
+            dns_names=tuple(map(_printable, names.get_values_for_type(x509.DNSName))),
+            ip_addresses=tuple(map(str, names.get_values_for_type(x509.IPAddress))),
             issuer=_printable(certificate.issuer.rfc4514_string()),
             key=_key_kind(certificate.public_key()),
             valid_from=certificate.not_valid_before_utc,
@@ -64,12 +68,11 @@ def describe(certificate: x509.Certificate) -> Description | None:
         return None
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
+def _names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
-    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+        return x509.SubjectAlternativeName([])
 
 
 def _key_kind(key: object) -> str:

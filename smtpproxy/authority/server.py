@@ -45,6 +45,27 @@ class ServerCredentials:
         return next((credential for name, credential in self._names if covers(name, reference)), self._default)
 
 
+def choosing_names(presented: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the names by which each certificate is chosen; the default is chosen by all others too.
+
+    Args:
+        presented: the DNS names of each certificate, in the order of the configuration.
+    """
+    taken: set[str] = set()
+    chosen = []
+    for names in presented:
+        first = [name for name in dict.fromkeys(map(str.lower, names)) if name not in taken and _chooses(name)]
+        chosen.append(tuple(first))
+        taken.update(first)
+    return chosen
+
+
+def _chooses(name: str) -> bool:
+    """Whether there is a server name that ``name`` covers."""
+    sample = name.replace("*", "any")
+    return ascii_name(sample) == sample and covers(name, sample)
+
+
 def _dns_names(credential: Credential) -> list[str]:
     try:
         names = credential.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

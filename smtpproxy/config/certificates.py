@@ -32,8 +32,8 @@ class CertificateLoader:
         servers = [
             self.credential(pair, (*loc, "proxy_server", number)) for number, pair in enumerate(section.proxy_server)
         ]
-        proxy = self._load(section.proxy_authority, (*loc, "proxy_authority"), load_authority)
-        untrusted = self._load(section.untrusted_authority, (*loc, "untrusted_authority"), load_authority)
+        proxy = self.authority(section.proxy_authority, (*loc, "proxy_authority"))
+        untrusted = self.authority(section.untrusted_authority, (*loc, "untrusted_authority"))
         trusted = self._trusted(section.trusted, (*loc, "trusted"))
         found = tuple(server for server in servers if server)
         if proxy is None or untrusted is None or trusted is None or len(found) < len(servers):
@@ -44,6 +44,10 @@ class CertificateLoader:
     def credential(self, pair: KeyPairSection, loc: Loc) -> Credential | None:
         """Return a certificate that a server shows, ``None`` if it cannot be used."""
         return self._load(pair, loc, load_credential)
+
+    def authority(self, pair: KeyPairSection, loc: Loc) -> Credential | None:
+        """Return an authority, ``None`` if it cannot sign."""
+        return self._load(pair, loc, load_authority)
 
     def _load(self, pair: KeyPairSection, loc: Loc, load: Callable[[Path, Path], Credential]) -> Credential | None:
         certificate, key = self._home.resolve(pair.certificate), self._home.resolve(pair.key)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.authority.credentials import Credential, make_credential
-from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.authority.server import ServerCredentials, choosing_names
 from tests.pki import Wanted, make_leaf, make_root
 
 ROOT = make_root()
@@ -54,3 +54,23 @@ def test_the_common_name_is_no_name() -> None:
 def test_there_must_be_one() -> None:
     with pytest.raises(ValueError, match="no Proxy Server certificate"):
         ServerCredentials([])
+
+
+def test_the_names_that_choose_are_those_that_do() -> None:
+    presented = [
+        ["mx.example.net", "MX2.example.net", "mx.example.net"],
+        [],
+        ["*.example.net", "mx.example.net", "*.net", "m*.example.org", "*"],
+        ["*.example.net", "*.example.org", "bad name", "dot.example.net.", "b.example.net"],
+    ]
+    credentials = [credential(*names) for names in presented]
+    choosing = choosing_names(presented)
+    assert choosing == [
+        ("mx.example.net", "mx2.example.net"),
+        (),
+        ("*.example.net",),
+        ("*.example.org", "b.example.net"),
+    ]
+    chooser = ServerCredentials(credentials)
+    for names, expected in zip(choosing, credentials, strict=True):
+        assert all(chooser.choose(name.replace("*", "other")) is expected for name in names)
