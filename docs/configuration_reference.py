@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.action_file import ActionFile
-from smtpproxy.config.forms import Form, write_plain
+from smtpproxy.config.fields import default_text, form_of, is_list, section_of
+from smtpproxy.config.forms import write_plain
 from smtpproxy.config.gateway_file import MainFile
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.section import Section
@@ -80,44 +81,25 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
     if section.later:
         yield f"Not available yet: {', '.join(f'`{key}`' for key in sorted(section.later))}.\n"
     for name, info in section.model_fields.items():
-        below = _section_of(info)
+        below = section_of(info)
         if below:
-            yield from _section(below, f"{path}.{name}".strip(".") + ("[]" if _is_list(info) else ""))
-
-
-def _flattened(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  # annotations have no common type
-    yield annotation
-    for argument in get_args(annotation):
-        yield from _flattened(argument)
-
-
-def _section_of(info: FieldInfo) -> type[Section] | None:
-    found = (each for each in _flattened(info.annotation) if isinstance(each, type) and issubclass(each, Section))
-    return next(found, None)
-
-
-def _is_list(info: FieldInfo) -> bool:
-    return str(info.annotation).startswith("tuple[")
-
-
-def _form_of(info: FieldInfo) -> Form:
-    return next(each for each in (*info.metadata, *_flattened(info.annotation)) if isinstance(each, Form))
+            yield from _section(below, f"{path}.{name}".strip(".") + ("[]" if is_list(info) else ""))
 
 
 def _form(info: FieldInfo) -> str:
-    text = "section" if _section_of(info) else _form_of(info).text
-    return f"list: {text}" if _is_list(info) else text
+    text = "section" if section_of(info) else form_of(info).text
+    return f"list: {text}" if is_list(info) else text
 
 
 def _default(info: FieldInfo) -> str:
-    extra = info.json_schema_extra
-    if isinstance(extra, dict):
-        return str(extra["default"])
+    text = default_text(info)
+    if text:
+        return text
     if info.is_required():
         return "must be given"
-    if _section_of(info):
+    if section_of(info):
         return "its keys' defaults"
-    write = write_plain if info.default is None else _form_of(info).write
+    write = write_plain if info.default is None else form_of(info).write
     if isinstance(info.default, tuple):
         return f"`[{', '.join(map(write, info.default))}]`"
     return f"`{write(info.default)}`"

@@ -15,6 +15,7 @@ from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
+from smtpproxy.admin.schema import schema
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.errors import SmtpProxyError
 
@@ -28,7 +29,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, clone, ca, certificate):
+for _command in (init, check, policies, clone, ca, certificate, schema):
     commands.add_command(_command)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from smtpproxy.config.forms import Form, Switch, Text, refusal, whole_number, words
+from smtpproxy.config.fields import Derived
+from smtpproxy.config.forms import Form, Switch, Text, caseless, refusal, whole_number, words
 from smtpproxy.config.measures import duration, size
 from smtpproxy.config.message_rules import MAX_RULES, MessageRuleSection
 from smtpproxy.config.near import suggestion
@@ -26,6 +28,9 @@ from smtpproxy.policy.model import (
     RecipientEncryption,
     SenderEncryption,
 )
+
+DEFAULT_PROFILES: Final = {ActionKind.CLIENT: "TLS-Client.Standard", ActionKind.SERVER: "TLS-Server.Standard"}
+DEFAULT_OFFERS: Final = {ActionKind.CLIENT: Offer.HONEST, ActionKind.SERVER: Offer.ALWAYS}
 
 E = TypeVar("E", bound=Enum)
 
@@ -54,12 +59,13 @@ class EncryptionRuleSection(Section):
     later: ClassVar[frozenset[str]] = frozenset({"mode", "match", "from", "client", "sender_match", "on_failure"})
 
     name: Text = Field(default="default", description="Named in records and in `smtpproxy policies`.")
-    enabled: Annotated[bool, Form("`true`", _parse_enabled)] = Field(
+    enabled: Annotated[bool, Form("`true`", _parse_enabled, schema={"const": True})] = Field(
         default=True, description="Whether the rule is looked at."
     )
-    to: Annotated[tuple[Annotated[str, Form('`"*"`', _parse_everybody)], ...], Field(min_length=1, max_length=1)] = (
-        Field(default=("*",), description="Whom the rule is for; `*` is everybody.")
-    )
+    to: Annotated[
+        tuple[Annotated[str, Form('`"*"`', _parse_everybody, schema={"const": "*"})], ...],
+        Field(min_length=1, max_length=1),
+    ] = Field(default=("*",), description="Whom the rule is for; `*` is everybody.")
     sender: Annotated[SenderEncryption, words(_members(SenderEncryption), "verified")] = Field(
         default=SenderEncryption.OPTIONAL,
         description="Encryption of the client leg: never offered (`none`), offered (`optional`), or demanded.",
@@ -71,7 +77,9 @@ class EncryptionRuleSection(Section):
         description="Encryption of the upstream leg: never begun (`none`), used wherever it is to be had, in clear "
         "otherwise (`preferred`), or demanded (`required`: no TLS, no delivery).",
     )
-    offer: Annotated[Offer | None, words(_members(Offer))] = Field(
+    offer: Annotated[
+        Offer | None, words(_members(Offer)), Derived(lambda around: DEFAULT_OFFERS[around[0].kind].value)
+    ] = Field(
         default=None,
         description="When clients are offered STARTTLS: `honest` only while the promise can be kept upstream, `always` "
         "whatever upstream does.",
@@ -93,6 +101,10 @@ class OnFailureSection(Section):
     )
 
 
+def _default_profile(around: Sequence[Any]) -> str:
+    return DEFAULT_PROFILES[around[0].kind]
+
+
 _PROFILE_DEFAULT: JsonDict = {
     "default": "`TLS-Client.Standard` for kind `client`, `TLS-Server.Standard` for kind `server`"
 }
@@ -106,7 +118,7 @@ class ImplicitTlsSection(Section):
     action: Annotated[str, words({"inspect": "inspect"}, "allow", "deny", "drop", "block")] = Field(
         default="inspect", description="What happens to connections that begin with TLS."
     )
-    profile: Text | None = Field(
+    profile: Annotated[Text | None, Derived(_default_profile)] = Field(
         default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
     )
 
@@ -117,7 +129,7 @@ class StartTlsSection(Section):
     later: ClassVar[frozenset[str]] = frozenset({"exceptions"})
 
     enabled: Switch = Field(default=True, description="Whether STARTTLS is spoken on either leg; needs esmtp.enabled.")
-    profile: Text | None = Field(
+    profile: Annotated[Text | None, Derived(_default_profile)] = Field(
         default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
     )
     rules: Annotated[tuple[EncryptionRuleSection, ...], Field(min_length=1, max_length=1)] = Field(
@@ -188,7 +200,7 @@ class EsmtpSection(Section):
     """The extended dialogue."""
 
     enabled: Switch = Field(default=True, description="`false`: no EHLO on either leg, and so no STARTTLS.")
-    allow: tuple[Annotated[str, Form("extension", _parse_keyword)], ...] = Field(
+    allow: tuple[Annotated[str, Form("extension", _parse_keyword, schema=caseless(_KEYWORDS))], ...] = Field(
         default=tuple(sorted(ESMTP_KEYWORDS)),
         description="Extensions that clients may use where upstream has them too; all others are removed. `REQUIRETLS` "
         "passes only if it is named here, inside TLS, where upstream offers it inside TLS with a certificate that is "
@@ -211,7 +223,7 @@ def _parse_mechanism(value: object) -> str:
 class AuthenticationSection(Section):
     """AUTH, which is relayed and never kept or logged."""
 
-    allow: tuple[Annotated[str, Form("mechanism", _parse_mechanism)], ...] = Field(
+    allow: tuple[Annotated[str, Form("mechanism", _parse_mechanism, schema=caseless(MECHANISMS))], ...] = Field(
         default=tuple(sorted(DEFAULT_MECHANISMS)),
         description="Mechanisms that clients may use where upstream has them too; all others are removed.",
     )

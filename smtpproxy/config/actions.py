@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_checks import check_action
-from smtpproxy.config.action_file import ActionFile, EncryptionRuleSection, GeneralSection, StartTlsSection
+from smtpproxy.config.action_file import (
+    DEFAULT_OFFERS,
+    DEFAULT_PROFILES,
+    ActionFile,
+    EncryptionRuleSection,
+    GeneralSection,
+    StartTlsSection,
+)
 from smtpproxy.config.message_rule_checks import check_message_rules
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part, problems
@@ -15,7 +22,6 @@ from smtpproxy.policy.model import (
     EncryptionRule,
     Esmtp,
     General,
-    Offer,
     OnFailure,
     ProxyAction,
     StartTls,
@@ -27,9 +33,6 @@ if TYPE_CHECKING:
 
     from smtpproxy.config.document import Document
     from smtpproxy.config.problems import Report
-
-DEFAULT_PROFILES: Final = {ActionKind.CLIENT: "TLS-Client.Standard", ActionKind.SERVER: "TLS-Server.Standard"}
-DEFAULT_OFFERS: Final = {ActionKind.CLIENT: Offer.HONEST, ActionKind.SERVER: Offer.ALWAYS}
 
 
 def make_actions(

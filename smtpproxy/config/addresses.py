@@ -9,7 +9,9 @@ import re
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Final, TypeAlias
 
-from smtpproxy.config.forms import Form, bounded, parse_text, refusal
+from pydantic.json_schema import JsonSchemaValue
+
+from smtpproxy.config.forms import TEXT_SCHEMA, Form, bounded, parse_text, refusal
 from smtpproxy.config.problems import shown
 from smtpproxy.config.values import Endpoint
 from smtpproxy.policy.model import Network
@@ -19,6 +21,11 @@ ANY: Final[tuple[Network, ...]] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _HIGHEST_PORT: Final = 65535
 _WANTED_ENDPOINT: Final = "give one such as 127.0.0.1:9125, or '[::1]:9125' in quotes"
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_IPV6: Final = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*"  # what it lets by, the parser refuses
+_IPV4_LENGTH: Final = "(?:[12]?[0-9]|3[0-2])"
+_IPV6_LENGTH: Final = "(?:1[01][0-9]|12[0-8]|[1-9]?[0-9])"
 _WANTED: Final = "give an IP address or a network such as 192.0.2.0/24"
 
 
@@ -98,9 +105,33 @@ def _parse_host(value: object) -> str:
     return parse_host_name(text)
 
 
-Networks: TypeAlias = Annotated[tuple[Network, ...], Form("`any`, IP address or network", _parse_networks)]
-Address: TypeAlias = Annotated[str, Form("IP address", _parse_address)]
-LoopbackAddress: TypeAlias = Annotated[str, Form("loopback IP address", _parse_loopback)]
-Host: TypeAlias = Annotated[str, Form("host name or IP address", _parse_host)]
-AddressAndPort: TypeAlias = Annotated[Endpoint, Form("`IP address:port`", _parse_endpoint)]
-HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name)]
+def _write_networks(networks: tuple[Network, ...]) -> str:
+    return "any" if networks == ANY else str(networks[0])
+
+
+def _one_of(*patterns: str) -> JsonSchemaValue:
+    return {"type": "string", "pattern": f"^(?:{'|'.join(patterns)})$"}
+
+
+# A name is given as letters of any script, dots, hyphens and underscores.
+_NAME_SCHEMA: Final[JsonSchemaValue] = {
+    **TEXT_SCHEMA,
+    "pattern": r"^(?![0-9.]+$)[^\u0000-,/:-@\[-^`{-\u007f]+$",
+}
+_ADDRESS_SCHEMA: Final = _one_of(_IPV4, _IPV6)
+_NETWORK_SCHEMA: Final[JsonSchemaValue] = {
+    "anyOf": [{"const": "any"}, _one_of(f"{_IPV4}(?:/{_IPV4_LENGTH})?", f"{_IPV6}(?:/{_IPV6_LENGTH})?")]
+}
+_LOOPBACK_SCHEMA: Final = _one_of(rf"(?:[0:]+[Ff]{{4}}:)?127(?:\.{_OCTET}){{3}}", "[0:]+1")
+_HOST_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [_NAME_SCHEMA, _ADDRESS_SCHEMA]}
+
+Networks: TypeAlias = Annotated[
+    tuple[Network, ...], Form("`any`, IP address or network", _parse_networks, _write_networks, _NETWORK_SCHEMA)
+]
+Address: TypeAlias = Annotated[str, Form("IP address", _parse_address, schema=_ADDRESS_SCHEMA)]
+LoopbackAddress: TypeAlias = Annotated[str, Form("loopback IP address", _parse_loopback, schema=_LOOPBACK_SCHEMA)]
+Host: TypeAlias = Annotated[str, Form("host name or IP address", _parse_host, schema=_HOST_SCHEMA)]
+AddressAndPort: TypeAlias = Annotated[
+    Endpoint, Form("`IP address:port`", _parse_endpoint, schema=_one_of(rf"(?:{_IPV4}|\[{_IPV6}\]):[0-9]{{1,5}}"))
+]
+HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name, schema=_NAME_SCHEMA)]

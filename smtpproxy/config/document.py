@@ -281,6 +281,11 @@ def _scalar(node: yaml.Node) -> Value:
     text = str(node.value)
     if isinstance(node, yaml.ScalarNode) and node.style is not None:  # quoted, or a block of text
         return text
+    return resolve(text)
+
+
+def resolve(text: str) -> bool | int | str | None:
+    """Return what a word without quotes stands for."""
     if text in _WORDS:
         return _WORDS[text]
     return int(text) if _INTEGER.fullmatch(text) else text

@@ -6,11 +6,12 @@ Every leaf has a form of its own, so that each message says what is wrong, what 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from smtpproxy.config.near import one_of, suggestion
@@ -39,16 +40,22 @@ class Form:
     Args:
         text: says what may be written.
         parse: takes what was written, and raises ``refusal`` for what is not of the form.
-        write: the reverse, for the reference's defaults.
+        write: the reverse, for defaults.
+        schema: JSON Schema of what may be written, as narrow as it can say; the parser has the last word.
     """
 
     text: str
     parse: Callable[[object], object]
     write: Callable[[Any], str] = write_plain
+    schema: JsonSchemaValue = field(default_factory=dict, compare=False)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let pydantic call the parser, and nothing else, for the field."""
         return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Let pydantic take the form's schema for the field's."""
+        return dict(self.schema)
 
 
 def words(taken: Mapping[str, object], *later: str) -> Form:
@@ -70,7 +77,14 @@ def words(taken: Mapping[str, object], *later: str) -> Form:
     def write(value: object) -> str:
         return next(word for word, meaning in taken.items() if meaning is value)
 
-    return Form(one_of([f"`{word}`" for word in taken]), parse, write)
+    return Form(one_of([f"`{word}`" for word in taken]), parse, write, {"enum": list(taken)})
+
+
+def caseless(words: Iterable[str]) -> JsonSchemaValue:
+    """Return the schema of one word out of a few in any case; editors propose the words as they are."""
+    known = sorted(words)
+    letters = ("".join(f"[{each}{each.lower()}]" if each.isalpha() else each for each in word) for word in known)
+    return {"anyOf": [{"enum": known}, {"type": "string", "pattern": f"^(?:{'|'.join(letters)})$"}]}
 
 
 def whole_number(lowest: int, highest: int) -> Form:
@@ -81,7 +95,8 @@ def whole_number(lowest: int, highest: int) -> Form:
             raise refusal(f"{shown(value)} is not a whole number; give {lowest} to {highest}")
         return bounded(value, lowest, highest, str)
 
-    return Form(f"whole number, {lowest} to {highest}", parse)
+    schema = {"type": "integer", "minimum": lowest, "maximum": highest}
+    return Form(f"whole number, {lowest} to {highest}", parse, schema=schema)
 
 
 def bounded(value: int, lowest: int, highest: int, write: Callable[[int], str]) -> int:
@@ -101,6 +116,13 @@ def parse_text(value: object) -> str:
     return value
 
 
+TEXT_SCHEMA: Final[JsonSchemaValue] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_TEXT_CHARACTERS,
+    "not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u00a0\\u2028\\u2029]"},
+}
+
 _MEANT: Final = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -111,7 +133,7 @@ def _parse_switch(value: object) -> bool:
     raise refusal(f"{shown(value)} is neither true nor false" + (f"; write {meant}" if meant else ""))
 
 
-Switch: TypeAlias = Annotated[bool, Form("`true` or `false`", _parse_switch)]
-Text: TypeAlias = Annotated[str, Form("text", parse_text)]
-FilePath: TypeAlias = Annotated[str, Form("path", parse_text)]
+Switch: TypeAlias = Annotated[bool, Form("`true` or `false`", _parse_switch, schema={"type": "boolean"})]
+Text: TypeAlias = Annotated[str, Form("text", parse_text, schema=TEXT_SCHEMA)]
+FilePath: TypeAlias = Annotated[str, Form("path", parse_text, schema=TEXT_SCHEMA)]
 Port: TypeAlias = Annotated[int, whole_number(1, 65535)]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.json_schema import JsonSchemaValue
 
 from smtpproxy.config.addresses import ANY, Address, AddressAndPort, Host, HostName, LoopbackAddress, Networks
+from smtpproxy.config.fields import Derived, SchemaOf
 from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
 from smtpproxy.config.measures import size
+from smtpproxy.config.policies import DEFAULT_ACTIONS
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
 from smtpproxy.policy.model import Direction, TlsSupport
+from smtpproxy.tls.names import ascii_name
 
 
 def _parse_workers(value: object) -> int:
@@ -25,7 +30,7 @@ def _parse_workers(value: object) -> int:
 class GatewaySection(Section):
     """The gateway itself."""
 
-    name: HostName | None = Field(
+    name: Annotated[HostName | None, Derived(lambda _: ascii_name(socket.gethostname()))] = Field(
         default=None,
         description=(
             "The host name in a minted certificate when nothing else gives one: the client sent no SNI, "
@@ -33,7 +38,7 @@ class GatewaySection(Section):
         ),
         json_schema_extra={"default": "the machine's host name"},
     )
-    workers: Annotated[int, Form("`1`", _parse_workers)] = Field(
+    workers: Annotated[int, Form("`1`", _parse_workers, schema={"const": 1})] = Field(
         default=1, description="Processes that handle mail; one in this version."
     )
 
@@ -84,6 +89,11 @@ def _host_or_embedded(value: object, handler: ValidatorFunctionWrapHandler) -> U
     return section
 
 
+def _or_embedded(schema: JsonSchemaValue) -> JsonSchemaValue:
+    section, _null = schema["anyOf"]
+    return {"anyOf": [section, {"const": "embedded"}]}
+
+
 class PolicySection(Section):
     """A policy: which traffic is proxied, on which kinds of port, with which proxy action."""
 
@@ -105,12 +115,12 @@ class PolicySection(Section):
         default=TlsSupport.ENABLED,
         description="Kinds of port: `disabled` 25 only, `enabled` 25 and 465, `required` 465 only.",
     )
-    proxy_action: Text | None = Field(
+    proxy_action: Annotated[Text | None, Derived(lambda around: DEFAULT_ACTIONS[around[-1].direction])] = Field(
         default=None,
         description="The proxy action; of kind client for outbound, server for inbound.",
         json_schema_extra={"default": "`SMTP-Outgoing.Standard` outbound, `SMTP-Incoming.Standard` inbound"},
     )
-    upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded)] = Field(
+    upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded), SchemaOf(_or_embedded)] = Field(
         description="Where sessions are opened anew: a server, or the word `embedded` for the embedded one."
     )
     source_address: Annotated[str, words({"gateway": "gateway"}, "client")] = Field(

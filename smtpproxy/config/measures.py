@@ -33,7 +33,8 @@ def duration(lowest: int, highest: int) -> Form:
             raise refusal(f"{shown(value)} is not a duration; give a number and s, m, h or d, such as 10m{hint}")
         return bounded(int(match[1]) * _SECONDS[match[2]], lowest, highest, write_duration)
 
-    return Form(f"duration, {write_duration(lowest)} to {write_duration(highest)}", parse, write_duration)
+    text = f"duration, {write_duration(lowest)} to {write_duration(highest)}"
+    return Form(text, parse, write_duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 
 
 def write_duration(seconds: int) -> str:
@@ -52,7 +53,9 @@ def size(lowest: int, highest: int) -> Form:
             raise refusal(f"{shown(value)} is not a size; give octets, or a number and kB, MB, GB, KiB, MiB or GiB")
         return bounded(int(match[1]) * _OCTETS[match[2] or "B"], lowest, highest, write_size)
 
-    return Form(f"size, {write_size(lowest)} to {write_size(highest)}", parse, write_size)
+    octets = {"type": "integer", "minimum": lowest, "maximum": highest}
+    schema = {"anyOf": [octets, {"type": "string", "pattern": "^[0-9]{1,15} ?((?:[kKMG]i?)?B)?$"}]}
+    return Form(f"size, {write_size(lowest)} to {write_size(highest)}", parse, write_size, schema)
 
 
 def write_size(octets: int) -> str:

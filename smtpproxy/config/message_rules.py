@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Final, TypeAlias
 
-from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
-from smtpproxy.config.forms import Form, Switch, Text, parse_text, refusal, words
+from smtpproxy.config.fields import SchemaOf, no_null
+from smtpproxy.config.forms import TEXT_SCHEMA, Form, Switch, Text, parse_text, refusal, words
 from smtpproxy.config.measures import size, write_size
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
@@ -25,6 +27,15 @@ MAX_EDITS: Final = 20
 # field-name = 1*ftext, any printable US-ASCII but ":" ; it begins with a letter or digit, as all that are in use do
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9][!-9;-~]{0,69}")
 _FIELD_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+_FIELD_NAME_SCHEMA: Final[JsonSchemaValue] = {"type": "string", "pattern": f"^{_FIELD_NAME.pattern}$"}
+_NEW_FIELD_SCHEMA: Final[JsonSchemaValue] = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "propertyNames": _FIELD_NAME_SCHEMA,
+    "additionalProperties": {**TEXT_SCHEMA, "pattern": f"^{_FIELD_VALUE.pattern}$"},
+}
 
 
 def _parse_field_name(value: object) -> bytes:
@@ -59,13 +70,15 @@ def _parse_new_field(value: object) -> AddHeader:
     return AddHeader(field_name, field_value.encode())
 
 
-FieldName: TypeAlias = Annotated[bytes, Form("field name", _parse_field_name)]
-Pattern: TypeAlias = Annotated[Wildcard | None, Form("text with `*` and `?`", _parse_pattern)]
+FieldName: TypeAlias = Annotated[bytes, Form("field name", _parse_field_name, schema=_FIELD_NAME_SCHEMA)]
+Pattern: TypeAlias = Annotated[Wildcard | None, Form("text with `*` and `?`", _parse_pattern, schema=TEXT_SCHEMA)]
 SizeBound: TypeAlias = Annotated[int | None, size(1, 100 * 10**9)]
 
 
 class SizeSection(Section):
     """The message's size as `max_message_size` counts it: octets of content as they come in, before any edit."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     over: SizeBound = Field(default=None, description="It has more octets than this.")
     under: SizeBound = Field(default=None, description="It has less octets than this.")
@@ -82,6 +95,8 @@ class SizeSection(Section):
 class HeaderSection(Section):
     """A header field; `name` alone asks that there is such a field."""
 
+    model_config = ConfigDict(json_schema_extra={"maxProperties": 2})
+
     name: FieldName = Field(description="The field's name, in any case.")
     matches: Pattern = Field(
         default=None,
@@ -91,7 +106,7 @@ class HeaderSection(Section):
     does_not_match: Pattern = Field(
         default=None, description="No field of the name has this value; so it is too if there is no such field."
     )
-    absent: Annotated[bool | None, Form("`true`", _parse_absent)] = Field(
+    absent: Annotated[bool | None, Form("`true`", _parse_absent, schema={"const": True})] = Field(
         default=None, description="There is no field of the name."
     )
 
@@ -131,13 +146,16 @@ class WhenSection(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"direction", "sender", "recipient", "client"})
 
-    size: Annotated[SizeSection | None, BeforeValidator(_not_null)] = Field(
+    size: Annotated[SizeSection | None, BeforeValidator(_not_null), SchemaOf(no_null)] = Field(
         default=None,
         description="The message's size; the whole message is held until it is known.",
         json_schema_extra={"default": "any size"},
     )
     header: Annotated[
-        tuple[HeaderSection, ...], Field(min_length=1, max_length=MAX_CONDITIONS), WrapValidator(_one_or_more)
+        tuple[HeaderSection, ...],
+        Field(min_length=1, max_length=MAX_CONDITIONS),
+        WrapValidator(_one_or_more),
+        SchemaOf(lambda schema: {"anyOf": [schema["items"], schema]}),
     ] = Field(
         default=(),
         description="One section, or a list of them that must all hold; the message is held until its header has come.",
@@ -153,12 +171,14 @@ class WhenSection(Section):
 class EditSection(Section):
     """One action on the message: one of these keys."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     later: ClassVar[frozenset[str]] = frozenset({"replace_header", "set_encryption", "tag_subject"})
 
-    add_header: Annotated[AddHeader | None, Form("one field and its value", _parse_new_field)] = Field(
-        default=None, description="Puts the field in front of all others; the value is ASCII."
-    )
-    remove_header: Annotated[bytes | None, Form("field name", _parse_field_name)] = Field(
+    add_header: Annotated[
+        AddHeader | None, Form("one field and its value", _parse_new_field, schema=_NEW_FIELD_SCHEMA)
+    ] = Field(default=None, description="Puts the field in front of all others; the value is ASCII.")
+    remove_header: Annotated[bytes | None, Form("field name", _parse_field_name, schema=_FIELD_NAME_SCHEMA)] = Field(
         default=None,
         description="Takes out every field of the name; DKIM breaks if it was signed.",
     )
@@ -183,7 +203,7 @@ class MessageRuleSection(Section):
 
     name: Text = Field(description="Named in records; no two rules of the file may share it.")
     enabled: Switch = Field(default=True, description="`false`: the rule is checked, and not looked at.")
-    when: Annotated[WhenSection, BeforeValidator(_not_null)] = Field(
+    when: Annotated[WhenSection, BeforeValidator(_not_null), SchemaOf(no_null)] = Field(
         default=WhenSection(),
         description="What the rule asks of a message.",
         json_schema_extra={"default": "every message"},

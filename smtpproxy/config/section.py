@@ -114,13 +114,14 @@ def _sections_below(section: type[Section]) -> dict[str, type[Section]]:
     """Return the sections that a section's keys hold, themselves or in a list."""
     found = {}
     for name, info in section.model_fields.items():
-        for candidate in _flattened(info.annotation):
+        for candidate in flattened(info.annotation):
             if isinstance(candidate, type) and issubclass(candidate, Section):
                 found[name] = candidate
     return found
 
 
-def _flattened(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  # annotations have no common type
+def flattened(annotation: Any) -> Iterator[Any]:  # noqa: ANN401  # annotations have no common type
+    """Yield an annotation and all that it is made of."""
     yield annotation
     for argument in get_args(annotation):
-        yield from _flattened(argument)
+        yield from flattened(argument)
