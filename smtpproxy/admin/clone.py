@@ -8,6 +8,7 @@ import click
 
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import configuration_option
+from smtpproxy.admin.schema import FOLDER, modeline
 from smtpproxy.config.document import MAX_FILE_OCTETS, read_text
 from smtpproxy.config.folder import KINDS, NAME
 from smtpproxy.config.near import suggestion
@@ -28,7 +29,7 @@ def clone(kind: str, name: str, new: str, configuration_file: Path) -> None:
     """Copy the proxy action or TLS profile NAME, predefined or your own, to NEW; nothing is overwritten."""
     folder = configuration_file.parent / _FOLDERS[kind]
     target = folder / f"{new}.yaml"
-    text = _source(folder, kind, name)
+    text = _with_modeline(_source(folder, kind, name), kind, configuration_file.parent)
     if not NAME.fullmatch(new):
         raise CommandError("NEW must be 1 to 64 letters, digits, '.', '_' and '-'", ExitStatus.USAGE)
     if new in predefined(folder.name):
@@ -46,6 +47,14 @@ def _source(folder: Path, kind: str, name: str) -> str:
         near = suggestion(name, known)
         raise CommandError(f"there is no {kind} '{name}'{near}; known are {', '.join(known)}", ExitStatus.USAGE)
     return read_text(folder / f"{name}.yaml", MAX_FILE_OCTETS)
+
+
+def _with_modeline(text: str, kind: str, config: Path) -> str:
+    """Tell editors of the schema if it is there, as in the files that 'smtpproxy init' writes."""
+    line = modeline(kind, "../")
+    if (config / FOLDER / f"{kind}.json").is_file() and not text.startswith(line):
+        return line + text
+    return text
 
 
 def _write(target: Path, text: str) -> None:

@@ -12,6 +12,8 @@ import click
 
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.issue import CertificateFolder
+from smtpproxy.admin.schema import FOLDER, modeline, write_schemas
+from smtpproxy.config.schema import MAIN
 from smtpproxy.config.shipped import example_files
 from smtpproxy.tls.names import ascii_name
 
@@ -28,11 +30,13 @@ _PIECES = ("config", "certs")
 def init(directory: Path, *, demo: bool) -> None:
     """Make a gateway's home in DIR, by default here: an example configuration and its certificates.
 
-    DIR is made if it is missing; what is in it already is kept, so a second run makes only what is missing.
+    DIR is made if it is missing; what is in it already is kept, so a second run makes only what is missing. Only the
+    schemas for editors, which are the program's own, are brought up to date.
     """
     _check_directory(directory)
     made = 0
-    for path in chain(_write_examples(directory, demo=demo), _make_certificates(directory, demo=demo)):
+    schemas = write_schemas(directory / "config" / FOLDER)
+    for path in chain(_write_examples(directory, demo=demo), schemas, _make_certificates(directory, demo=demo)):
         made += 1
         click.echo(f"made {path}")
     if not made:
@@ -55,7 +59,7 @@ def _write_examples(directory: Path, *, demo: bool) -> Iterator[Path]:
         if wanted and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+                file.write(modeline(MAIN) + text if path.suffix == ".yaml" else text)
             yield path
 
 

@@ -72,3 +72,14 @@ def test_a_configuration_that_is_nowhere(tmp_path: Path) -> None:
     assert error is not None
     assert error.status is ExitStatus.USAGE
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_names_the_schema_that_is_there(main_file: Path) -> None:
+    CliRunner().invoke(commands, ["schema", "--output", str(main_file.parent / "schema")])
+    assert clone(main_file, "tls-profile", "TLS-Legacy", "A") is None
+    assert clone(main_file, "tls-profile", "A", "B") is None
+    folder = main_file.parent / "tls-profiles"
+    line = "# yaml-language-server: $schema=../schema/tls-profile.json\n"
+    assert (folder / "A.yaml").read_text() == line + predefined("tls-profiles")["TLS-Legacy"]
+    assert (folder / "B.yaml").read_text() == (folder / "A.yaml").read_text()
+    assert (folder / line.split("=")[1].strip()).is_file()

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from jsonschema import Draft202012Validator
 
 from smtpproxy.admin.cli import commands
 from smtpproxy.admin.exits import CommandError, ExitStatus
+from smtpproxy.config.document import parse_document
 from smtpproxy.config.load import load_configuration
+from smtpproxy.config.shipped import example_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +25,12 @@ CERTIFICATES = {
     for name in ("proxy-server", "proxy-authority", "untrusted-authority")
     for suffix in (".pem", ".key")
 }
-CONFIGURATION = {"config/smtpproxy.yaml", "config/lists/force-encrypt.txt", "config/lists/partners.txt"}
+CONFIGURATION = {
+    "config/smtpproxy.yaml",
+    "config/lists/force-encrypt.txt",
+    "config/lists/partners.txt",
+    *(f"config/schema/{kind}.json" for kind in ("main", "proxy-action", "tls-profile")),
+}
 DEMO = {"config/demo.yaml", *(f"certs/demo-{name}" for name in ("ca.pem", "ca.key", "upstream.pem", "upstream.key"))}
 
 
@@ -133,3 +142,21 @@ def test_half_a_pair_is_not_guessed_at(tmp_path: Path, half: str) -> None:
     assert result.exception.status is ExitStatus.DATA
     assert "without its other half" in str(result.exception)
     assert not (tmp_path / "certs" / half).exists()
+
+
+def test_editors_find_the_schema(made_home: Path) -> None:
+    for name in ("smtpproxy.yaml", "demo.yaml"):
+        modeline, _, text = (made_home / "config" / name).read_text().partition("\n")
+        assert modeline == "# yaml-language-server: $schema=schema/main.json"
+        assert text == example_files()[name]
+        schema = json.loads((made_home / "config" / modeline.partition("=")[2]).read_text())
+        assert Draft202012Validator(schema).is_valid(parse_document(text, name).value)
+
+
+def test_a_schema_of_another_version_is_replaced(tmp_path: Path) -> None:
+    init(str(tmp_path))
+    schema = tmp_path / "config" / "schema" / "main.json"
+    before = schema.read_bytes()
+    schema.write_text("{}")
+    assert f"made {schema}\n" in init(str(tmp_path)).output
+    assert schema.read_bytes() == before
