@@ -16,6 +16,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
 from smtpproxy.admin.schema import schema
+from smtpproxy.admin.show_config import show_config
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.errors import SmtpProxyError
 
@@ -29,7 +30,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, clone, ca, certificate, schema):
+for _command in (init, check, policies, clone, ca, certificate, schema, show_config):
     commands.add_command(_command)
 
 

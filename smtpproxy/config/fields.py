@@ -83,16 +83,18 @@ def default_text(info: FieldInfo) -> str | None:
 def written(info: FieldInfo, value: object) -> Value | Missing:
     """Return a value that is none of sections as a file has it."""
     if value is None:
-        return None if _takes_null(info) else MISSING
+        return None if _takes(info, None) else MISSING
+    if value == ():
+        return [] if _takes(info, []) else MISSING
     write = form_of(info).write
     if isinstance(value, tuple) and is_list(info):
         return [resolve(write(entry)) for entry in value]
     return resolve(write(value))
 
 
-def _takes_null(info: FieldInfo) -> bool:
+def _takes(info: FieldInfo, value: object) -> bool:
     try:
-        TypeAdapter(info.rebuild_annotation()).validate_python(None)
+        TypeAdapter(info.rebuild_annotation()).validate_python(value)
     except ValidationError:
         return False
     return True
