@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.exceptions import InternalError, InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ MAX_CHAIN_OCTETS = 32 * 1024
 
 MIN_RSA_BITS = 2048
 """OpenSSL refuses less at security level 2."""
+
+_PROBE = b"a key that signs this can sign"
+_RSA = (padding.PKCS1v15(), hashes.SHA256())
+_ECDSA = ec.ECDSA(hashes.SHA256())
 
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _BROKEN_DIGESTS = ("md5", "sha1")
@@ -57,6 +62,38 @@ def key_problem(key: object) -> str | None:
     else:
         return "not an RSA or ECDSA key; mail clients take no other"
     return None
+
+
+def is_sound(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bool:
+    """Return whether a private key signs, and an RSA key's numbers belong together.
+
+    That takes 2 ms; testing the primes, as OpenSSL does, 30 to 200 ms in which no other thread runs. A number that is
+    no prime signs nothing that verifies.
+    """
+    return (not isinstance(key, rsa.RSAPrivateKey) or _belong_together(key.private_numbers())) and _signs(key)
+
+
+def _belong_together(numbers: rsa.RSAPrivateNumbers) -> bool:
+    """RFC 8017 s3.2, but for the primes."""
+    p, q, d, public = numbers.p, numbers.q, numbers.d, numbers.public_numbers
+    return (
+        min(p, q) > 1
+        and p * q == public.n
+        and (public.e * d) % (p - 1) == (public.e * d) % (q - 1) == 1
+        and (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
+        and (numbers.iqmp * q) % p == 1
+    )
+
+
+def _signs(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bool:
+    try:
+        if isinstance(key, rsa.RSAPrivateKey):
+            key.public_key().verify(key.sign(_PROBE, *_RSA), _PROBE, *_RSA)
+        else:
+            key.public_key().verify(key.sign(_PROBE, _ECDSA), _PROBE, _ECDSA)
+    except (InvalidSignature, ValueError, InternalError):
+        return False
+    return True
 
 
 def authority_problem(certificate: x509.Certificate, now: datetime) -> str | None:

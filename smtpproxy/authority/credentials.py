@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from smtpproxy.authority.checks import authority_problem, chain_problems, date_problem, key_problem
+from smtpproxy.authority.checks import authority_problem, chain_problems, date_problem, is_sound, key_problem
 from smtpproxy.authority.publish import publish
 from smtpproxy.errors import SmtpProxyError
 
@@ -101,6 +101,8 @@ def load_credential(certificate: Path, key: Path, now: datetime | None = None) -
     private_key = _load_key(key)
     if _public_octets(chain[0]) != _public_octets(private_key):
         raise CredentialError(key, f"the key does not belong to the certificate in {certificate}; name the pair")
+    if not is_sound(private_key):
+        raise CredentialError(key, "the key is damaged: its numbers do not belong together; restore or replace it")
     notices = (*_mode_notices(key), *_date_notices(certificate, chain, now or datetime.now(UTC)))
     return make_credential(chain, private_key, notices)
 
@@ -182,7 +184,8 @@ def _load_chain(path: Path) -> list[x509.Certificate]:
 def _load_key(path: Path) -> PrivateKey:
     data = _read(path)
     try:
-        key = load_pem_private_key(data, password=None)
+        # Its numbers are left to `is_sound`: OpenSSL tests an RSA key's primes anew, and holds the interpreter for it.
+        key = load_pem_private_key(data, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise CredentialError(path, "the key is encrypted; decrypt it (openssl pkey -in KEY -out NEW)") from None
     except (ValueError, UnsupportedAlgorithm):

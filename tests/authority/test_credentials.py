@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,11 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path / "server.pem", tmp_path / "server.key")
+
+
+def _armoured(der: bytes) -> bytes:
+    body = b64encode(der).decode()
+    return f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n".encode()
 
 
 def problem(files: Files, now: datetime = NOW) -> CredentialError:
@@ -128,6 +134,19 @@ def test_no_key_in_the_file(files: Files) -> None:
     files.write(pair.pem, pair.pem)
     found = problem(files)
     assert (found.path, "has no PEM private key" in found.message) == (files.key, True)
+
+
+@pytest.mark.parametrize("number", ["p", "q", "d", "dmp1", "dmq1", "iqmp"])
+def test_an_rsa_key_with_a_damaged_number(files: Files, number: str) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pair = make_leaf(None, Wanted(key=key))
+    octets = int(getattr(key.private_numbers(), number)).to_bytes(256).lstrip(b"\0")
+    damaged = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).replace(
+        octets, octets[:-1] + bytes([octets[-1] ^ 2])
+    )
+    files.write(pair.pem, _armoured(damaged))
+    found = problem(files)
+    assert (found.path, "damaged" in found.message) == (files.key, True)
 
 
 def test_an_encrypted_key(files: Files) -> None:
