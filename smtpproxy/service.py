@@ -28,7 +28,6 @@ from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
-from smtpproxy.transport.trust import load_trust
 
 SERVER_CONTEXTS = 4096
 """TLS contexts of certificates shown lately, about 20 KiB each: as many as there may be minted leaves."""
@@ -112,7 +111,6 @@ def make_service(configuration: Configuration, reactor: Any = default_reactor) -
 
     Raises:
         OpenSslError: the OpenSSL underneath cannot do what is needed.
-        TrustError: the trusted authorities cannot be loaded.
         OSError: the record file cannot be opened, or the folder of the spool cannot be made.
     """
     require_openssl()
@@ -147,7 +145,7 @@ def _equipment(configuration: Configuration, writer: RecordWriter, reactor: Any)
         proxy_server=ServerCredentials(certificates.proxy_server),
         mint=mint,
         contexts=Contexts(SERVER_CONTEXTS),
-        trust=load_trust(certificates.trusted),
+        trust=certificates.trusted,
         spools=_spools(configuration.spool),
         write=writer.write,
     )

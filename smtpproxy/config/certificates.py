@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.authority.credentials import Credential, CredentialError, load_authority, load_credential
 from smtpproxy.config.values import Certificates
-from smtpproxy.transport.trust import SYSTEM, TrustError, load_trust
+from smtpproxy.transport.trust import SYSTEM, TrustError, TrustStore, load_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,14 +62,12 @@ class CertificateLoader:
             self._report.notice(self._document.problem(loc, notice))
         return credential
 
-    def _trusted(self, text: str, loc: Loc) -> str | Path | None:
-        source = SYSTEM if text == SYSTEM else self._home.resolve(text)
+    def _trusted(self, text: str, loc: Loc) -> TrustStore | None:
         try:
-            load_trust(source)
+            return load_trust(SYSTEM if text == SYSTEM else self._home.resolve(text))
         except TrustError as error:
             self._report.problem(self._document.problem(loc, f"{error.path}: {error.message}"))
             return None
-        return source
 
     def _check_distinct(self, proxy: Credential, untrusted: Credential) -> None:
         """A client that trusts one authority must not thereby trust the other."""

@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from smtpproxy.config.addresses import ANY, Address, AddressAndPort, Host, HostName, LoopbackAddress, Networks
 from smtpproxy.config.fields import Derived, SchemaOf
 from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
-from smtpproxy.config.measures import size
+from smtpproxy.config.measures import duration, size
 from smtpproxy.config.policies import DEFAULT_ACTIONS
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
@@ -40,6 +40,11 @@ class GatewaySection(Section):
     )
     workers: Annotated[int, Form("`1`", _parse_workers, schema={"const": 1})] = Field(
         default=1, description="Processes that handle mail; one in this version."
+    )
+    drain_timeout: Annotated[int, duration(0, 600)] = Field(
+        default=30,
+        description="How long messages under way may take to end when the gateway is stopped; what is left then is "
+        "ended, and its sender tries again.",
     )
 
 

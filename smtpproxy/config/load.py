@@ -120,7 +120,7 @@ class _Assembly:
             message = "this machine's host name is no DNS name; give one such as gw1.example.net"
             self._report.problem(self._document.problem(("gateway", "name"), message))
             return None
-        return Gateway(name, section.workers)
+        return Gateway(name, section.workers, section.drain_timeout)
 
     def _spool(self) -> SpoolSettings | None:
         section = part(SpoolSection, self._document, "stores", "spool")

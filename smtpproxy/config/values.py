@@ -11,14 +11,22 @@ if TYPE_CHECKING:
 
     from smtpproxy.authority.credentials import Credential
     from smtpproxy.policy.model import Policy, PortKind
+    from smtpproxy.transport.trust import TrustStore
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway: its host name for certificates that nothing else names, and how many processes handle mail."""
+    """The gateway itself.
+
+    Args:
+        name: its host name, for certificates that nothing else names.
+        workers: how many processes handle mail.
+        drain_timeout_s: how long messages under way may take to end when it is stopped.
+    """
 
     name: str
     workers: int
+    drain_timeout_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,13 @@ class Certificates:
         proxy_server: the Proxy Server certificates; the first is the default.
         proxy_authority: signs leaves for upstreams whose certificate is valid.
         untrusted_authority: signs leaves for all others.
-        trusted: ``system``, a PEM file or a folder of PEM files.
+        trusted: whom upstream's certificates are verified against.
     """
 
     proxy_server: tuple[Credential, ...]
     proxy_authority: Credential
     untrusted_authority: Credential
-    trusted: str | Path
+    trusted: TrustStore
 
 
 @dataclass(frozen=True, slots=True)

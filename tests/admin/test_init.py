@@ -63,7 +63,7 @@ def test_what_it_writes_passes_the_check(made_home: Path) -> None:
     demo = load_configuration(made_home / "config" / "demo.yaml")
     assert demo.embedded is not None
     assert demo.policies[0].upstream.smtp == demo.embedded.smtp == 2526
-    assert demo.certificates.trusted == made_home / "certs" / "demo-ca.pem"
+    assert demo.certificates.trusted.source == str(made_home / "certs" / "demo-ca.pem")
 
 
 def test_the_demonstration_upstream_comes_from_the_demonstration_authority(made_home: Path) -> None:

@@ -55,16 +55,21 @@ def test_defaults(home: Path) -> None:
     load(home)
     configuration = load_configuration(home / "config" / "smtpproxy.yaml", host_name="GW.example.net")
     assert configuration.home == home
-    assert configuration.gateway == Gateway("gw.example.net", 1)
+    assert configuration.gateway == Gateway("gw.example.net", 1, 30)
     assert configuration.interception.listen == ("0.0.0.0", "::")  # noqa: S104  # the default that is tested
     assert dict(configuration.interception.ports) == {PortKind.SMTP: (25,), PortKind.SMTPS: (465,)}
     assert configuration.records == home / "var" / "records.jsonl"
     assert configuration.spool == SpoolSettings(home / "var" / "spool", 256 * 1024, 2 * 10**9)
     assert configuration.embedded is None
-    assert configuration.certificates.trusted == "system"
+    assert configuration.certificates.trusted.source == "system"
     assert [each.certificate.subject.rfc4514_string() for each in configuration.certificates.proxy_server] == [
         "CN=gw.example.net"
     ]
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("0s", 0), ("90s", 90), ("10m", 600)])
+def test_how_long_a_stop_may_take(home: Path, written: str, seconds: int) -> None:
+    assert load(home, f"{POLICY}gateway: {{drain_timeout: {written}}}\n").gateway.drain_timeout_s == seconds
 
 
 def test_default_policy_and_action(home: Path) -> None:
@@ -164,7 +169,7 @@ embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, maildir: /srv/mail}
     assert [str(network) for network in policy.source] == ["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0", "::/0"]
     assert policy.upstream == UpstreamHost("127.0.0.2", 2600, 2601)
     assert len(configuration.certificates.proxy_server) == 2
-    assert configuration.certificates.trusted == home / "certs" / "proxy-authority.pem"
+    assert configuration.certificates.trusted.source == str(home / "certs" / "proxy-authority.pem")
     assert configuration.records is None
     assert configuration.spool == SpoolSettings(home.joinpath("/srv/spool"), 1024 * 1024, 10 * 10**9)
     assert configuration.embedded == EmbeddedServer(
