@@ -14,13 +14,15 @@ import ssl
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from smtpproxy.embedded.smtp import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+Address: TypeAlias = tuple[str, int]
 
 _BACKLOG = 128
 _ACCEPT_PAUSE_S = 0.1  # after a refused accept (no descriptor left), so that the loop does not spin
@@ -52,12 +54,19 @@ class Settings:
 
 
 class Server:
-    """The server: ``start`` it, read its ports, ``stop`` it; it can be started again."""
+    """The server: ``start`` it, read its ports, ``stop`` it; it can be started again.
+
+    Raises:
+        OSError: certificate or key cannot be read.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._context = _tls_context(settings)
         self._listeners: tuple[socket.socket, ...] = ()
         self._running: _Running | None = None
+        self._ended: _Running | None = None
+        self._predecessors: tuple[Server, ...] = ()
 
     @property
     def smtp_port(self) -> int:
@@ -69,23 +78,62 @@ class Server:
         """The port that begins with TLS, while the server runs."""
         return self._port(1)
 
+    def succeed(self, others: Iterable[Server]) -> None:
+        """Have ``bind`` share the ports that others listen on, and ``start`` take them over."""
+        self._predecessors = tuple(others)
+
+    def bind(self) -> None:
+        """Take both ports; nothing is accepted yet.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        shared = {address: listener for other in self._predecessors for address, listener in other.addresses.items()}
+        self._listeners = _listen(self._settings, shared)
+
     def start(self) -> None:
         """Listen; connections are taken as soon as this returns.
 
         Raises:
-            OSError: a port is taken, or certificate or key cannot be read.
+            OSError: a port is taken.
         """
-        context = _tls_context(self._settings)
-        self._listeners = _listen(self._settings)
-        self._running = _Running(self._settings, context, self._listeners)
+        if not self._listeners:
+            self.bind()
+        self._running = _Running(self._settings, self._context, self._listeners)
+        predecessors, self._predecessors = self._predecessors, ()
+        for other in predecessors:
+            other.leave(self.addresses.keys())
+
+    @property
+    def addresses(self) -> dict[Address, socket.socket]:
+        """What the server listens on, by host and port."""
+        found = ((listener.getsockname()[:2], listener) for listener in self._listeners if listener.fileno() >= 0)
+        return dict(found)
+
+    def leave(self, addresses: Iterable[Address]) -> None:
+        """Listen no longer on ``addresses``, which another has taken over; sessions go on."""
+        left = [listener for address, listener in self.addresses.items() if address in set(addresses)]
+        if self._running is not None:
+            self._running.leave(left)
+
+    def close(self) -> None:
+        """Begin to close the ports and every session."""
+        if self._running is not None:
+            self._running.close()
+        else:
+            for listener in self._listeners:
+                listener.close()
+        self._ended, self._running, self._listeners = self._running, None, ()
+
+    def join(self) -> None:
+        """Return when the thread of a closed server has ended."""
+        if self._ended is not None:
+            self._ended.join()
 
     def stop(self) -> None:
         """Close the ports and every session, and return when the thread has ended."""
-        if self._running is None:
-            return
-        self._running.stop()
-        self._running = None
-        self._listeners = ()
+        self.close()
+        self.join()
 
     def _port(self, index: int) -> int:
         if not self._listeners:
@@ -108,9 +156,15 @@ class _Running:
         self._thread = threading.Thread(target=self._run, name="embedded-upstream")
         self._thread.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def join(self) -> None:
         self._thread.join()
+
+    def leave(self, listeners: Sequence[socket.socket]) -> None:
+        for listener in listeners:
+            self._loop.call_soon_threadsafe(self._close, listener)
 
     def _run(self) -> None:
         with ExitStack() as stack:
@@ -124,10 +178,15 @@ class _Running:
         self._watch(smtps, starttls=None, implicit=self._context)
         await self._stopping.wait()
         for listener in self._listeners:
-            self._loop.remove_reader(listener)
+            self._close(listener)
         await self._end_handshakes()
         for session in tuple(self._sessions):
             session.abort()
+
+    def _close(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._loop.remove_reader(listener)
+            listener.close()
 
     async def _end_handshakes(self) -> None:
         unfinished = dict(self._handshakes)
@@ -152,13 +211,17 @@ class _Running:
             except OSError as error:
                 _log.warning("embedded upstream cannot accept: %s", error.strerror)
                 self._loop.remove_reader(listener)
-                self._loop.call_later(_ACCEPT_PAUSE_S, self._loop.add_reader, listener, accept)
+                self._loop.call_later(_ACCEPT_PAUSE_S, watch)
                 return
             task = asyncio.create_task(self._shake_hands(begin_session, connection, implicit))
             self._handshakes[task] = connection
             task.add_done_callback(self._handshakes.pop)
 
-        self._loop.add_reader(listener, accept)
+        def watch() -> None:
+            if listener.fileno() >= 0:
+                self._loop.add_reader(listener, accept)
+
+        watch()
 
     async def _shake_hands(
         self, begin_session: Callable[[], Session], connection: socket.socket, context: ssl.SSLContext | None
@@ -177,18 +240,21 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _listen(settings: Settings) -> tuple[socket.socket, ...]:
+def _listen(settings: Settings, shared: Mapping[Address, socket.socket]) -> tuple[socket.socket, ...]:
     """Bind here and not in the thread, so that a port that is taken is the caller's error."""
     with ExitStack() as on_error:
         listeners = tuple(
-            on_error.enter_context(_listener(settings.host, port)) for port in (settings.smtp_port, settings.smtps_port)
+            on_error.enter_context(_listener((settings.host, port), shared))
+            for port in (settings.smtp_port, settings.smtps_port)
         )
         on_error.pop_all()
     return listeners
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+def _listener(address: Address, shared: Mapping[Address, socket.socket]) -> socket.socket:
+    if address in shared:
+        return shared[address].dup()
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     listener.setblocking(False)
     return listener

@@ -10,6 +10,7 @@ from twisted.internet.threads import deferToThread
 from smtpproxy.embedded.server import Server, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from twisted.internet.defer import Deferred
@@ -27,6 +28,9 @@ class EmbeddedUpstream(Service):
         certificate: PEM file with the chain.
         key: PEM file with the private key.
         maildir: the folder that takes the mail; made if missing.
+
+    Raises:
+        OSError: certificate or key cannot be read.
     """
 
     def __init__(self, host: str, smtp_port: int, smtps_port: int, certificate: Path, key: Path, maildir: Path) -> None:
@@ -42,11 +46,29 @@ class EmbeddedUpstream(Service):
         """The port that begins with TLS, while the service runs."""
         return self._server.smtps_port
 
+    @property
+    def server(self) -> Server:
+        """The server behind the service."""
+        return self._server
+
+    def succeed(self, others: Iterable[EmbeddedUpstream]) -> None:
+        """When started, take over the ports that others of the same address listen on; their sessions go on."""
+        self._server.succeed(other.server for other in others)
+
+    def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind both ports; nothing is accepted yet.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._server.bind()
+
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Listen; connections are taken as soon as this returns.
 
         Raises:
-            OSError: a port is taken, or certificate or key cannot be read.
+            OSError: a port is taken.
         """
         self._server.start()
         super().startService()  # type: ignore[no-untyped-call]
@@ -54,4 +76,5 @@ class EmbeddedUpstream(Service):
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Close the ports and every session; fires when the thread has ended."""
         super().stopService()  # type: ignore[no-untyped-call]
-        return deferToThread(self._server.stop)
+        self._server.close()
+        return deferToThread(self._server.join)

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -183,3 +184,56 @@ def test_a_taken_port_is_the_callers_error_and_leaves_nothing_open(settings: Set
             server.start()
         assert raised.value.errno == errno.EADDRINUSE
         assert _open_descriptors() == before
+
+
+def test_a_successor_takes_over_the_ports_and_leaves_sessions_alone(settings: Settings, tmp_path: Path) -> None:
+    before = (threading.active_count(), _open_descriptors())
+    first = Server(settings)
+    first.start()
+    idle = _clear(first)
+    following = replace(
+        settings, smtp_port=first.smtp_port, smtps_port=first.smtps_port, maildir=tmp_path / "other maildir"
+    )
+    second = Server(following)
+    second.succeed([first])
+    second.bind()
+    with _clear(first) as client:  # until the successor starts, the first serves
+        assert _send_raw(client, b"to the first\r\n")[0] == 250
+    second.start()
+    for _ in range(20):
+        with _clear(second) as client:
+            assert _send_raw(client, b"to the second\r\n")[0] == 250
+    assert _send_raw(idle, b"to the first again\r\n")[0] == 250
+    idle.close()
+    first.stop()
+    with _clear(second) as client:
+        assert client.noop()[0] == 250
+    second.stop()
+    assert sorted(_stored(settings)) == [b"to the first\r\n", b"to the first again\r\n"]
+    assert _stored(following) == [b"to the second\r\n"] * 20
+    assert (threading.active_count(), _open_descriptors()) == before
+
+
+def test_a_successor_that_is_given_up_takes_nothing(settings: Settings) -> None:
+    before = (threading.active_count(), _open_descriptors())
+    first = Server(settings)
+    first.start()
+    second = Server(replace(settings, smtp_port=first.smtp_port))
+    second.succeed([first])
+    second.bind()
+    second.stop()
+    with _clear(first) as client:
+        assert client.noop()[0] == 250
+    first.stop()
+    assert (threading.active_count(), _open_descriptors()) == before
+
+
+def test_a_successor_on_other_ports_leaves_the_first_where_it_is(settings: Settings) -> None:
+    first, second = Server(settings), Server(settings)
+    first.start()
+    second.succeed([first])
+    second.start()
+    for server in (first, second):
+        with _clear(server) as client:
+            assert client.noop()[0] == 250
+        server.stop()
