@@ -9,9 +9,21 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from smtpproxy.audit import Record
+from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.documents import document_of
 from smtpproxy.net.lines import lines_of
 from smtpproxy.net.tally import Tally
+
+
+class RecordFileError(SmtpProxyError):
+    """A record file cannot be opened.
+
+    Args:
+        error: what the system said, with the file's name.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"{error.filename}: records cannot be written: {error.strerror}")
 
 
 class RecordWriter:
@@ -19,18 +31,23 @@ class RecordWriter:
 
     Args:
         file: where JSON documents go, one a line, appended; ``None`` for nowhere.
+        tally: counts with other writers what is written; one of its own if left out.
 
     Attributes:
         tally: what was written, counted.
+
+    Raises:
+        RecordFileError: the file cannot be opened.
     """
 
-    __slots__ = ("_descriptor", "_log", "_torn", "tally")
+    __slots__ = ("_descriptor", "_file", "_log", "_torn", "tally")
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, tally: Tally | None = None) -> None:
         self._log = Logger(namespace="smtpproxy")
+        self._file = file
         self._descriptor = None if file is None else _open(file)
         self._torn = False
-        self.tally = Tally()
+        self.tally = tally or Tally()
 
     def write(self, record: Record) -> None:
         """Write one record."""
@@ -54,6 +71,24 @@ class RecordWriter:
         if self._torn:
             self._log.error("a record was cut off: {written} of {all} octets", written=written, all=len(octets))
 
+    def reopen(self) -> None:
+        """Go on in whatever bears the file's name now: to rotate a log is to rename it.
+
+        Another thread may write meanwhile: the descriptor keeps its number, and leads to one file or to the other.
+
+        Raises:
+            RecordFileError: the file cannot be opened; records go on where they went.
+        """
+        if self._file is None or self._descriptor is None:
+            return
+        opened = _open(self._file)
+        try:
+            if not os.path.sameopenfile(opened, self._descriptor):
+                os.dup2(opened, self._descriptor, inheritable=False)
+                self._torn = False
+        finally:
+            os.close(opened)
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
@@ -62,5 +97,8 @@ class RecordWriter:
 
 
 def _open(file: Path) -> int:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise RecordFileError(error) from None
