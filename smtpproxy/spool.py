@@ -42,24 +42,34 @@ class SpoolError(SmtpProxyError):
         self.error = error
 
 
+class SpoolUsage:
+    """What is on disk of all spools of a process, whatever their budget; they are at work in different threads."""
+
+    __slots__ = ("lock", "octets")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.octets = 0
+
+
 class SpoolBudget:
-    """What all spools of a process may have on disk together; spools at work in different threads share it.
+    """What all spools of a process may have on disk together.
 
     Args:
         limit_octets: the most.
+        usage: what is on disk; that of this budget alone if left out.
     """
 
-    __slots__ = ("_limit_octets", "_lock", "_taken_octets")
+    __slots__ = ("_limit_octets", "_usage")
 
-    def __init__(self, limit_octets: int) -> None:
+    def __init__(self, limit_octets: int, usage: SpoolUsage | None = None) -> None:
         self._limit_octets = limit_octets
-        self._lock = Lock()
-        self._taken_octets = 0
+        self._usage = usage or SpoolUsage()
 
     @property
     def taken_octets(self) -> int:
-        """Octets that are taken."""
-        return self._taken_octets
+        """Octets that are taken, by whichever budget."""
+        return self._usage.octets
 
     def take(self, octets: int) -> None:
         """Take a part of the budget.
@@ -67,15 +77,15 @@ class SpoolBudget:
         Raises:
             SpoolFull: there is not so much left.
         """
-        with self._lock:
-            if self._taken_octets + octets > self._limit_octets:
+        with self._usage.lock:
+            if self._usage.octets + octets > self._limit_octets:
                 raise SpoolFull
-            self._taken_octets += octets
+            self._usage.octets += octets
 
     def give_back(self, octets: int) -> None:
         """Give back what was taken."""
-        with self._lock:
-            self._taken_octets -= octets
+        with self._usage.lock:
+            self._usage.octets -= octets
 
 
 class Spool:
@@ -190,18 +200,19 @@ def _write_all(file: FileIO, octets: bytes | bytearray) -> None:
 
 
 class Spools:
-    """Makes the spools of a process.
+    """Makes the spools of a configuration.
 
     Args:
         directory: where files are made.
         memory_octets: how much of each message is held in memory.
         limit_octets: what may be on disk, for one message as for all together.
+        usage: what is on disk, by other configurations too; nothing if left out.
     """
 
     __slots__ = ("_directory", "_limit_octets", "_memory_octets", "budget")
 
-    def __init__(self, directory: Path, memory_octets: int, limit_octets: int) -> None:
-        self.budget = SpoolBudget(limit_octets)
+    def __init__(self, directory: Path, memory_octets: int, limit_octets: int, usage: SpoolUsage | None = None) -> None:
+        self.budget = SpoolBudget(limit_octets, usage)
         self._directory = directory
         self._memory_octets = memory_octets
         self._limit_octets = limit_octets

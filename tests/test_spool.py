@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.spool import Spool, SpoolBudget, SpoolError, SpoolFull, Spools, directory_problem
+from smtpproxy.spool import Spool, SpoolBudget, SpoolError, SpoolFull, Spools, SpoolUsage, directory_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +127,20 @@ def test_all_messages_together_have_one_on_disk(tmp_path: Path) -> None:
     one.close()
     assert budget.taken_octets == 0
     small.close()
+
+
+def test_budgets_of_two_configurations_count_together_each_to_its_limit(tmp_path: Path) -> None:
+    usage = SpoolUsage()
+    old, new = SpoolBudget(100, usage), SpoolBudget(20, usage)
+    before, after = spool(tmp_path, budget=old), spool(tmp_path, budget=new)
+    before.write(b"x" * 30)
+    with pytest.raises(SpoolFull):
+        after.write(b"x" * 11)
+    before.write(b"x" * 11)
+    assert old.taken_octets == new.taken_octets == 41
+    before.close()
+    after.close()
+    assert new.taken_octets == 0
 
 
 def test_a_budget_is_shared_by_threads() -> None:
