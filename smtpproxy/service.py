@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet import reactor as default_reactor
@@ -14,18 +16,24 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from smtpproxy.admin.metrics_server import MetricsServer
-from smtpproxy.authority.mint import Mint
+from smtpproxy.admin.metrics_service import Metrics, MetricsMove
+from smtpproxy.authority.mint import Mint, make_leaf_keys
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.config.values import Configuration, EmbeddedServer, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.figures import Figures
-from smtpproxy.net.gateway import Gateway, bindings
-from smtpproxy.net.hangup import Hangup
+from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.generation import Generation
+from smtpproxy.net.listeners import bindings
 from smtpproxy.net.listening import ListenError, status_of
+from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.records import RecordWriter
+from smtpproxy.net.reloading import Reloading
+from smtpproxy.net.signals import Signals
+from smtpproxy.net.stopping import Stopping
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
-from smtpproxy.spool import Spools
+from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
 
@@ -33,17 +41,6 @@ SERVER_CONTEXTS = 4096
 """TLS contexts of certificates shown lately, about 20 KiB each: as many as there may be minted leaves."""
 
 _log = Logger(namespace="smtpproxy")
-
-
-class _Records(Service):
-    """Closes the record file when everything else has stopped."""
-
-    def __init__(self, writer: RecordWriter) -> None:
-        self._writer = writer
-
-    def stopService(self) -> None:  # noqa: N802 - Twisted's name
-        super().stopService()  # type: ignore[no-untyped-call]
-        self._writer.close()
 
 
 class StartError(SystemExit, Exception):
@@ -65,7 +62,7 @@ class StartError(SystemExit, Exception):
 class _OneAfterAnother(MultiService):
     """Stops in the reverse order of its start, each service when the one before has stopped.
 
-    Sessions that are being drained still need their upstream and the record file.
+    Metrics tell of sessions that are being drained.
     """
 
     def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
@@ -87,7 +84,7 @@ class _OneAfterAnother(MultiService):
 
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
-    """End twistd if a port cannot be had; what the embedded upstream cannot do comes as a plain `OSError`."""
+    """What the embedded upstream cannot do comes as a plain `OSError`."""
     try:
         yield
     except ListenError as error:
@@ -102,66 +99,117 @@ def _told(message: str, status: int) -> StartError:
     return StartError(message, status)
 
 
-def make_service(configuration: Configuration, reactor: Any = default_reactor) -> IService:  # noqa: ANN401
+def make_service(
+    configuration: Configuration,
+    load: Callable[[], Configuration],
+    reactor: Any = default_reactor,  # noqa: ANN401
+) -> IService:
     """Make the gateway that a configuration describes, not yet started.
 
     Args:
         configuration: without mistakes.
+        load: returns the configuration as it is when SIGHUP asks for a reload; called in a thread.
         reactor: Twisted's, or a test's.
 
     Raises:
         OpenSslError: the OpenSSL underneath cannot do what is needed.
-        OSError: the record file cannot be opened, or the folder of the spool cannot be made.
+        RecordFileError: the record file cannot be opened.
+        OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be made.
     """
     require_openssl()
-    for notice in configuration.notices:
-        _log.warn("{notice}", notice=notice)
-    writer = RecordWriter(configuration.records)
+    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
+    workshop = Workshop(reactor, metrics)
+    gateway = Gateway(reactor, workshop.make(configuration))
+    figures = Figures(gateway, workshop.records.tally)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
-    _add(services, Hangup(reactor))
-    _add(services, _Records(writer))
-    if configuration.embedded is not None:
-        _add(services, _embedded(configuration.embedded))
-    equipment = _equipment(configuration, writer, reactor)
-    gateway = _gateway(configuration, equipment)
-    if (metrics := configuration.metrics) is not None:
-        figures = Figures(equipment, gateway, writer.tally)
-        _add(services, MetricsServer(reactor, metrics.host, metrics.port, figures))
-    _add(services, gateway)
+    for service in (_signals(gateway, workshop, load, reactor), metrics, gateway):
+        service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
 
-def _add(parent: MultiService, child: Service) -> None:
-    child.setServiceParent(parent)
+def _signals(gateway: Gateway, workshop: Workshop, load: Callable[[], Configuration], reactor: Any) -> Signals:  # noqa: ANN401
+    reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(load()))
+    stopping = Stopping(reactor.stop, gateway.expire)
+    wishes = {signal.SIGHUP: reloading.request, signal.SIGTERM: stopping.request, signal.SIGINT: stopping.request}
+    return Signals(reactor, wishes)
 
 
-def _equipment(configuration: Configuration, writer: RecordWriter, reactor: Any) -> Equipment:  # noqa: ANN401
-    certificates = configuration.certificates
-    mint = Mint(certificates.proxy_authority, certificates.untrusted_authority)
-    # One leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor for it later.
-    mint.leaf(Leaf(Signer.UNTRUSTED_AUTHORITY, LeafKey.ECDSA, None, configuration.gateway.name), datetime.now(UTC))
-    return Equipment(
-        reactor=reactor,
-        proxy_server=ServerCredentials(certificates.proxy_server),
-        mint=mint,
-        contexts=Contexts(SERVER_CONTEXTS),
-        trust=certificates.trusted,
-        spools=_spools(configuration.spool),
-        write=writer.write,
-    )
+def _tell(notices: Sequence[str]) -> None:
+    for notice in notices:
+        _log.warn("{notice}", notice=notice)
 
 
-def _gateway(configuration: Configuration, equipment: Equipment) -> Gateway:
-    interception = configuration.interception
-    binds = bindings(configuration.policies, interception.listen, interception.ports)
-    return Gateway(equipment, configuration.policies, binds, configuration.gateway.name)
+class Workshop:
+    """Makes generations of configurations, in whichever thread; what outlives a generation is kept here.
 
+    Args:
+        reactor: Twisted's, or a test's.
+        metrics: moves to where each generation wants it.
 
-def _spools(settings: SpoolSettings) -> Spools:
-    spools = Spools(settings.directory, settings.memory_octets, settings.limit_octets)
-    spools.prepare()
-    return spools
+    Attributes:
+        records: the record files.
+    """
 
+    def __init__(self, reactor: Any, metrics: Metrics) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._metrics = metrics
+        self._leaf_keys = make_leaf_keys()
+        self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
+        self._spool_usage = SpoolUsage()
+        self.records = RecordFiles()
 
-def _embedded(server: EmbeddedServer) -> EmbeddedUpstream:
-    return EmbeddedUpstream(server.host, server.smtp, server.smtps, server.certificate, server.key, server.maildir)
+    def make(self, configuration: Configuration) -> Generation:
+        """Make a generation, which binds and serves nothing yet.
+
+        Raises:
+            RecordFileError: the record file cannot be opened.
+            OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
+                made.
+        """
+        self._reactor.callFromThread(_tell, configuration.notices)
+        parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
+        if configuration.embedded is not None:
+            parts.append(self._embedded(configuration.embedded))
+        mint, spools = self._mint(configuration), self._spools(configuration.spool)
+        lease = self.records.lease(configuration.records)
+        interception = configuration.interception
+        return Generation(
+            configuration.policies,
+            bindings(configuration.policies, interception.listen, interception.ports),
+            self._equipment(configuration, mint, spools, lease.writer),
+            gateway_name=configuration.gateway.name,
+            drain_timeout_s=configuration.gateway.drain_timeout_s,
+            parts=[lease, *parts],
+        )
+
+    def _embedded(self, server: EmbeddedServer) -> EmbeddedUpstream:
+        upstream = EmbeddedUpstream(
+            server.host, server.smtp, server.smtps, server.certificate, server.key, server.maildir
+        )
+        upstream.succeed(self._upstreams)
+        self._upstreams.add(upstream)
+        return upstream
+
+    def _mint(self, configuration: Configuration) -> Mint:
+        certificates = configuration.certificates
+        mint = Mint(certificates.proxy_authority, certificates.untrusted_authority, self._leaf_keys)
+        # One leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor for it later.
+        leaf = Leaf(Signer.UNTRUSTED_AUTHORITY, LeafKey.ECDSA, None, configuration.gateway.name)
+        mint.leaf(leaf, datetime.now(UTC))
+        return mint
+
+    def _spools(self, settings: SpoolSettings) -> Spools:
+        spools = Spools(settings.directory, settings.memory_octets, settings.limit_octets, self._spool_usage)
+        spools.prepare()
+        return spools
+
+    def _equipment(self, configuration: Configuration, mint: Mint, spools: Spools, writer: RecordWriter) -> Equipment:
+        return Equipment(
+            reactor=self._reactor,
+            proxy_server=ServerCredentials(configuration.certificates.proxy_server),
+            mint=mint,
+            contexts=Contexts(SERVER_CONTEXTS),
+            trust=configuration.certificates.trusted,
+            spools=spools,
+            write=writer.write,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -46,11 +47,13 @@ class _Foreground(MultiService):
 def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     """Load the configuration and make the gateway; exits with 78 on a mistake, with 0 after ``--check``."""
     try:
-        configuration = load_configuration(Path(options["config"]))
+        file = Path(options["config"])
+        configuration = load_configuration(file)
         if options["check"]:
             print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
             raise SystemExit(0)
-        service = make_service(configuration)
+        # Absolute, since twistd may go to another folder.
+        service = make_service(configuration, partial(load_configuration, file.absolute()))
         gc.freeze()  # what was loaded stays: a full collection need not look at it again
     except ConfigurationErrors as errors:
         _leave(errors, errors.status)

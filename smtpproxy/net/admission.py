@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Final, TypeVar
 
 from smtpproxy.policy.model import ProxyAction
 
@@ -12,9 +12,11 @@ _OF_SOURCE: Final = "too-many-sessions-of-source"
 LIMITS: Final = (_IN_ALL, _OF_SOURCE)
 """The tokens of the limits."""
 
+_K = TypeVar("_K")
+
 
 class Admission:
-    """Counts the sessions of each proxy action."""
+    """Counts the sessions of each proxy action, by its name: in a later generation its limits may be others."""
 
     __slots__ = ("_of_action", "_of_source")
 
@@ -34,7 +36,11 @@ class Admission:
 
     def release(self, action: ProxyAction, source: str) -> None:
         """Count one session less."""
-        self._of_action[action.name] -= 1
-        self._of_source[action.name, source] -= 1
-        if not self._of_source[action.name, source]:
-            del self._of_source[action.name, source]
+        _count_less(self._of_action, action.name)
+        _count_less(self._of_source, (action.name, source))
+
+
+def _count_less(counts: Counter[_K], key: _K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

@@ -18,6 +18,10 @@ FIRST_LOOK_S = 10.0
 """Most sessions are over by then, and none has many timers that are shorter."""
 
 
+def _nobody(_timer: Timer) -> None:
+    pass
+
+
 class Deadlines:
     """Calls ``on_due`` with each timer whose deadline passed."""
 
@@ -43,9 +47,10 @@ class Deadlines:
             self._wake_at(at)
 
     def stop(self) -> None:
-        """Forget every timer."""
+        """Forget every timer, and who wanted to hear of it."""
         self._at.clear()
         self._cancel()
+        self._on_due = _nobody
 
     def _wake_at(self, at: float) -> None:
         self._cancel()

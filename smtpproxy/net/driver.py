@@ -288,6 +288,7 @@ class Driver:
         self._close(Leg.UPSTREAM, How.ABORT)
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
+            del self._client_owner, self._upstream_owner  # in a circle with them, this would keep an old generation
             on_end(self)
 
     def _due(self, timer: Timer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from smtpproxy.lru import CacheFigures
-from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.tally import Tally
 
@@ -14,28 +13,23 @@ class Figures:
     """Reads the counters; nothing is counted here.
 
     Args:
-        equipment: of the present generation of the configuration.
         gateway: runs the sessions.
-        tally: of the record writer.
-
-    Attributes:
-        equipment: to be set anew when a reload brings another generation, whose caches begin empty.
+        tally: of the record writers.
     """
 
-    def __init__(self, equipment: Equipment, gateway: Gateway, tally: Tally) -> None:
-        self.equipment = equipment
+    def __init__(self, gateway: Gateway, tally: Tally) -> None:
         self.tally = tally
         self._gateway = gateway
 
     @property
     def caches(self) -> Mapping[str, CacheFigures]:
-        """How each cache of the present generation does, by name."""
-        return self.equipment.caches
+        """How each cache of the newest generation does, by name; a reload has them begin empty."""
+        return self._gateway.newest.equipment.caches
 
     @property
     def spooled_octets(self) -> int:
         """Octets of messages that are on disk until they are judged."""
-        return self.equipment.spools.budget.taken_octets
+        return self._gateway.newest.equipment.spools.budget.taken_octets
 
     @property
     def sessions_running(self) -> int:

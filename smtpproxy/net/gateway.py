@@ -1,107 +1,72 @@
-"""The listeners: accept, select the policy, admit, and give each session its driver."""
+"""The gateway: accept, select the policy, admit, and give each session its driver, by the newest generation."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from smtpproxy.audit import Origin
 from smtpproxy.net.admission import LIMITS, Admission
 from smtpproxy.net.driver import Driver
-from smtpproxy.net.equipment import Equipment
-from smtpproxy.net.listening import ListenError
+from smtpproxy.net.generation import Generation
+from smtpproxy.net.listeners import Binding, Listeners
 from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import Policy, PortKind
 from smtpproxy.policy.selection import plain_address, select_policy
 from smtpproxy.session.session import Session
 from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.transport.stream import Stream
-from smtpproxy.transport.tcp import listen
 
-DRAIN_S = 10.0
-"""How long a stopping gateway waits for messages that are under way."""
+EARLIER_GENERATIONS = 8
+"""Earlier generations that may still have sessions: each has trust and caches of its own, 2 to 100 MiB."""
 
 NO_POLICY = "no-policy"
 
 _log = Logger(namespace="smtpproxy")
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """An address to listen on, and how its connections begin."""
-
-    interface: str
-    port: int
-    kind: PortKind
-
-
-def bindings(
-    policies: Iterable[Policy], listen_on: Sequence[str], ports: Mapping[PortKind, tuple[int, ...]]
-) -> list[Binding]:
-    """Return what has to be bound: the kinds of port that some enabled policy takes, on every address."""
-    kinds = {kind for policy in policies if policy.enabled for kind in policy.tls_support.ports}
-    return [
-        Binding(interface, port, kind)
-        for kind in PortKind
-        if kind in kinds
-        for interface in listen_on
-        for port in ports[kind]
-    ]
-
-
 class Gateway(Service):
     """Listens and runs sessions.
 
     Args:
-        equipment: what all sessions share.
-        policies: in their order.
-        binds: what to listen on.
-        gateway_name: ours, for the terms of a session.
-        drain_s: how long a stopping gateway waits for messages that are under way.
+        reactor: Twisted's.
+        first: the generation to begin with.
 
     Attributes:
-        addresses: after the start, where each binding really listens.
         sessions_begun: sessions that were begun.
         turned_away: connections that became no session, by the token of the reason.
     """
 
-    def __init__(
-        self,
-        equipment: Equipment,
-        policies: Sequence[Policy],
-        binds: Sequence[Binding],
-        gateway_name: str,
-        drain_s: float = DRAIN_S,
-    ) -> None:
-        self._equipment = equipment
-        self._policies = tuple(policies)
-        self._binds = tuple(binds)
-        self._terms = {
-            (policy.name, kind): Terms.of(policy, kind, gateway_name) for policy in policies for kind in PortKind
-        }
+    def __init__(self, reactor: Any, first: Generation) -> None:  # noqa: ANN401 - Twisted's reactor has many interfaces
+        self._reactor = reactor
+        self._generations = [first]  # the last is the newest
+        self._listeners = Listeners(reactor, self._accept)
         self._admission = Admission()
         self._refusals = Refusals()
-        self._drivers: set[Driver] = set()
-        self._ports: list[Any] = []
-        self._drained: Deferred[None] | None = None
-        self._drain_s = drain_s
-        self.addresses: dict[Binding, tuple[str, int]] = {}
+        self._emptied: Deferred[None] | None = None
         self.sessions_begun = 0
         self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, *LIMITS), 0))
 
     @property
+    def addresses(self) -> dict[Binding, tuple[str, int]]:
+        """Where each binding really listens."""
+        return self._listeners.addresses
+
+    @property
+    def newest(self) -> Generation:
+        """The generation that takes every connection which is accepted now."""
+        return self._generations[-1]
+
+    @property
     def sessions_running(self) -> int:
-        """How many sessions there are."""
-        return len(self._drivers)
+        """How many sessions there are, of all generations."""
+        return sum(len(generation.sessions) for generation in self._generations)
 
     # The service
 
@@ -110,62 +75,92 @@ class Gateway(Service):
 
         Raises:
             ListenError: an address is not ours or a port is taken; whatever was bound is closed again.
+            OSError: the same, of a part of the generation.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        try:
-            for bind in self._binds:
-                self._listen(bind)
-        except ListenError:
-            while self._ports:
-                self._ports.pop().stopListening()
-            raise
+        self.newest.bind()
+        self._listeners.change(self.newest.binds)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Bind every port, unless that is done."""
-        if not self._ports:
-            self.privilegedStartService()
+        """Serve."""
+        self.newest.begin()
         super().startService()  # type: ignore[no-untyped-call]
 
-    def _listen(self, bind: Binding) -> None:
-        try:
-            port = listen(self._equipment.reactor, bind.interface, bind.port, partial(self._accept, bind.kind))
-        except CannotListenError as error:
-            raise ListenError(bind.interface, bind.port, error.socketError) from error
-        except OSError as error:  # of listen(2) itself, which Twisted does not translate
-            raise ListenError(bind.interface, bind.port, error) from error
-        self._ports.append(port)
-        host = port.getHost()
-        self.addresses[bind] = (host.host, host.port)
-        _log.info("listening on {host}:{port} ({kind})", host=host.host, port=host.port, kind=bind.kind.value)
-
-    def stopService(self) -> Deferred[Any]:  # noqa: N802 - Twisted's name
-        """Stop listening, let messages under way end, then close."""
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Stop listening, end idle sessions, let messages under way end, then close."""
         super().stopService()  # type: ignore[no-untyped-call]
-        closing = [port.stopListening() for port in self._ports]
-        self._ports.clear()
-        for driver in list(self._drivers):
-            driver.drain()
-        return DeferredList([each for each in [*closing, self._wait_for_sessions()] if each is not None])
+        return Deferred.fromCoroutine(self._stop())
 
-    def _wait_for_sessions(self) -> Deferred[None] | None:
-        if not self._drivers:
-            return None
-        self._drained = Deferred()
-        deadline = self._equipment.reactor.callLater(self._drain_s, self._expire)
-        self._drained.addCallback(lambda _: deadline.active() and deadline.cancel())
-        return self._drained
+    async def _stop(self) -> None:
+        closing = DeferredList(self._listeners.close())
+        for generation in list(self._generations):
+            generation.drain()
+        if self.sessions_running:
+            await self._wait_for_sessions(self.newest.drain_timeout_s)
+        await closing
+        await self.newest.end()
 
-    def _expire(self) -> None:
-        """Every session that is left ends now, and is on record."""
-        for driver in list(self._drivers):
-            driver.expire()
+    async def _wait_for_sessions(self, seconds: float) -> None:
+        _log.info("stopping: {count} sessions have {seconds:g} s to end", count=self.sessions_running, seconds=seconds)
+        deadline = self._reactor.callLater(seconds, self.expire)
+        self._emptied = Deferred()
+        await self._emptied
+        if deadline.active():
+            deadline.cancel()
+
+    def expire(self) -> None:
+        """Have every session end now, whatever it is at; each is on record."""
+        if self.sessions_running:
+            _log.warn("{count} sessions are ended", count=self.sessions_running)
+        for generation in list(self._generations):
+            generation.expire()
+
+    # A new generation
+
+    def adopt(self, generation: Generation) -> None:
+        """Let a generation take every connection from now on; sessions that run keep theirs.
+
+        Raises:
+            ListenError: a port cannot be had; then nothing has changed, and the generation is to be ended.
+            OSError: the same, of a part of the generation.
+        """
+        generation.bind()
+        self._listeners.change(generation.binds)
+        generation.begin()
+        before = self.newest
+        generation.number = before.number + 1
+        _log.info(
+            "reloaded: {policies} policies, generation {number}, {sessions} sessions of earlier generations go on",
+            policies=len(generation.policies),
+            number=generation.number,
+            sessions=self.sessions_running,
+        )
+        self._generations.append(generation)
+        self._end_if_over(before)
+        if len(self._generations) > EARLIER_GENERATIONS + 1:
+            self._make_room(self._generations[0])
+
+    def _make_room(self, oldest: Generation) -> None:
+        _log.warn(
+            "too many generations have sessions: {count} of generation {number} end when their message has",
+            count=len(oldest.sessions),
+            number=oldest.number,
+        )
+        oldest.drain()
+
+    def _end_if_over(self, generation: Generation) -> None:
+        if generation is self.newest or generation.sessions:
+            return
+        self._generations.remove(generation)
+        _log.info("generation {number} has ended", number=generation.number)
+        Deferred.fromCoroutine(generation.end()).addErrback(partial(_log.failure, "a generation did not end well"))
 
     # A connection
 
     def _accept(self, kind: PortKind, stream: Stream) -> None:
         address, destination = plain_address(stream.peer_host), plain_address(stream.local_host)
         source = str(address)
-        policy = select_policy(self._policies, address, destination, kind)
+        policy = select_policy(self.newest.policies, address, destination, kind)
         if policy is None:
             self.turned_away[NO_POLICY] += 1
             _log.warn(
@@ -182,20 +177,22 @@ class Gateway(Service):
             self._refusals.turn_away(kind, stream)
 
     def _begin(self, policy: Policy, kind: PortKind, stream: Stream, source: str) -> None:
-        terms = self._terms[policy.name, kind]
-        origin = _origin(self._equipment.reference(), terms, stream)
+        generation = self.newest
+        terms, equipment = generation.terms(policy, kind), generation.equipment
+        origin = _origin(equipment.reference(), terms, stream)
         session = Session(terms, Circumstances(origin, time.monotonic))
-        driver = Driver(session, stream, origin, self._equipment, partial(self._ended, policy, source))
-        self._drivers.add(driver)
+        driver = Driver(session, stream, origin, equipment, partial(self._ended, generation, policy, source))
+        generation.sessions.add(driver)
         self.sessions_begun += 1
         driver.start()
 
-    def _ended(self, policy: Policy, source: str, driver: Driver) -> None:
-        self._drivers.discard(driver)
+    def _ended(self, generation: Generation, policy: Policy, source: str, driver: Driver) -> None:
+        generation.sessions.discard(driver)
         self._admission.release(policy.action, source)
-        if self._drained is not None and not self._drivers:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        self._end_if_over(generation)
+        if self._emptied is not None and not self.sessions_running:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
 
 
 def _origin(session: str, terms: Terms, stream: Stream) -> Origin:

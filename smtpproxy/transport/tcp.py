@@ -6,6 +6,7 @@ Source: Twisted's `tcp.Port`, whose accept loop survives a lack of descriptors; 
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import Factory
@@ -14,7 +15,11 @@ from twisted.internet.tcp import Port
 from smtpproxy.transport.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from twisted.internet.address import IPv4Address, IPv6Address
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from smtpproxy.transport.connection import Reactor
 
@@ -22,16 +27,24 @@ BACKLOG = 1024  # a burst of connections while the reactor is at work; the kerne
 
 
 def listen(
-    reactor: Reactor, interface: str, port: int, on_accept: Callable[[Stream], None], backlog: int = BACKLOG
-) -> Port:
+    reactor: Reactor,
+    interface: str,
+    port: int,
+    on_accept: Callable[[Stream], None],
+    *,
+    beside: Sequence[Listener] = (),
+) -> Listener:
     """Listen on one address; an IPv6 one takes IPv6 only, so that both families may have the port.
+
+    A listener on every address keeps others off its port, and the other way round. It is asked to let this one in
+    beside it, and no other, if it is soon to be closed.
 
     Args:
         reactor: Twisted's.
         interface: the IPv4 or IPv6 address.
         port: 0 for one of the kernel's choice, see ``getHost``.
         on_accept: is given each stream, and sets its owner or closes it.
-        backlog: how many connections may wait to be accepted.
+        beside: listeners of ours that may not keep this one off their port.
 
     Returns:
         the port, with ``getHost()`` and ``stopListening()``.
@@ -39,8 +52,14 @@ def listen(
     Raises:
         CannotListenError: the address is taken, or not ours.
     """
-    listener = Listener(port, Acceptor(on_accept), backlog, interface, reactor)
-    listener.startListening()
+    listener = Listener(port, Acceptor(on_accept), BACKLOG, interface, reactor)
+    if not beside:
+        listener.startListening()
+        return listener
+    with ExitStack() as stack:
+        for each in (*beside, listener):
+            stack.enter_context(each.sharing())
+        listener.startListening()
     return listener
 
 
@@ -81,9 +100,50 @@ class Listener(Port):
 
     transport = staticmethod(_accepted)  # type: ignore[assignment]  # the hook may be any callable of this form
 
+    _shares = False
+    _empties = False
+
     def createInternetSocket(self) -> socket.socket:  # noqa: N802 - Twisted's name
         """Return the socket to bind."""
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         if made.family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if self._shares:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return made
+
+    def getHost(self) -> IPv4Address | IPv6Address:  # noqa: N802 - Twisted's name
+        """Return where it really listens."""
+        host: IPv4Address | IPv6Address = super().getHost()  # type: ignore[no-untyped-call]
+        return host
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Meanwhile let others of this user that share as well have the port too."""
+        self._set_sharing(shares=True)
+        try:
+            yield
+        finally:
+            self._set_sharing(shares=False)
+
+    def stop_when_empty(self) -> Deferred[None]:
+        """Stop listening; what the kernel lets in until the socket is closed would be reset, and is accepted."""
+        self._accept_all()
+        self._empties = True
+        stopping: Deferred[None] = self.stopListening()  # type: ignore[no-untyped-call]
+        return stopping
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """Close the socket."""
+        if self._empties:
+            self._accept_all()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _accept_all(self) -> None:
+        self.numberAccepts = BACKLOG
+        self.doRead()  # type: ignore[no-untyped-call]
+
+    def _set_sharing(self, *, shares: bool) -> None:
+        self._shares = shares
+        if self.connected:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)

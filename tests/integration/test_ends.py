@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import smtplib
 import socket
 import struct
 import threading
 from typing import TYPE_CHECKING
 
-from tests.integration.lab.client import connect, send_stuffed
+import pytest
+
+from tests.integration.lab.client import begin_content, connect, send_stuffed
 from tests.integration.lab.gateway import Gateway, Setup
-from tests.integration.lab.ports import HOST, wait_until
+from tests.integration.lab.ports import HOST, listens, wait_until
 from tests.integration.lab.recorder import Script
 
 if TYPE_CHECKING:
@@ -20,12 +23,6 @@ if TYPE_CHECKING:
     from tests.integration.lab.laboratory import Lab
 
 _MEBIBYTE = 1024 * 1024
-
-
-def _begin_content(client: smtplib.SMTP) -> None:
-    client.mail("a@client.test")
-    client.rcpt("b@upstream.test")
-    assert client.docmd("DATA")[0] == 354
 
 
 def test_an_idle_client_is_told_and_closed(lab: Lab) -> None:
@@ -40,7 +37,7 @@ def test_a_client_that_vanishes_inside_the_content_leaves_no_message(lab: Lab) -
     recorder = lab.recorder()
     gateway = lab.gateway(recorder)
     client = connect(gateway, "starttls", lab.trusting_proxy)
-    _begin_content(client)
+    begin_content(client)
     client.send(b"half a message\r\n" * 1000)
     wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
     assert client.sock is not None
@@ -65,7 +62,7 @@ def test_an_upstream_that_stops_reading_stops_the_client_and_not_the_memory(lab:
     gateway = lab.gateway(recorder)
     content = (b"x" * 998 + b"\r\n") * (40 * _MEBIBYTE // 1000)
     with connect(gateway, "starttls", lab.trusting_proxy) as client:
-        _begin_content(client)
+        begin_content(client)
         before = gateway.rss_octets
         sender = threading.Thread(target=client.send, args=(content + b".\r\n",))
         sender.start()
@@ -92,7 +89,7 @@ def test_a_message_under_way_ends_before_the_gateway_does_and_is_on_record(lab: 
     recorder = lab.recorder()
     gateway = lab.doomed_gateway(recorder)
     client = connect(gateway, "clear", lab.trusting_proxy)
-    _begin_content(client)
+    begin_content(client)
     client.send(b"half a message\r\n")
     wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
     gateway.terminate()
@@ -111,7 +108,7 @@ def test_a_killed_gateway_leaves_the_message_with_the_sender(lab: Lab) -> None:
     recorder = lab.recorder()
     gateway = lab.doomed_gateway(recorder)
     client = connect(gateway, "clear", lab.trusting_proxy)
-    _begin_content(client)
+    begin_content(client)
     client.send(b"half a message\r\n" * 1000)
     wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
     gateway.kill()
@@ -134,14 +131,58 @@ def test_a_port_that_is_taken_is_one_line_and_an_exit_status(lab: Lab, tmp_path:
     assert not pid_file.exists()
 
 
-def test_a_hangup_is_logged_and_ends_nothing(lab: Lab) -> None:
-    gateway = lab.doomed_gateway(lab.recorder())
-    with connect(gateway, "smtps", lab.trusting_proxy) as client:
-        gateway.hang_up()
-        wait_until(lambda: "reload is not available yet" in gateway.log or not gateway.alive, "the signal is logged")
-        assert client.noop()[0] == 250
-    assert gateway.log.count("[smtpproxy#warn] reload is not available yet; restart to take up") == 1
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_idle_sessions_of_every_generation_and_lets_messages_end(lab: Lab, number: signal.Signals) -> None:
+    recorder = lab.recorder()
+    gateway = lab.doomed_gateway(recorder)
+    busy, idle = (connect(gateway, "clear", lab.trusting_proxy) for _ in range(2))
+    begin_content(busy)
+    busy.send(b"half a message\r\n")
+    gateway.reload()
+    late = connect(gateway, "starttls", lab.trusting_proxy)
+    wait_until(lambda: b"half a message" in recorder.octets, "upstream has the first half")
+    gateway.terminate(number)
+    for client in (idle, late):
+        assert client.getreply() == (421, b"4.3.2 Service shutting down, closing connection")
+        client.close()
+    wait_until(lambda: not listens(gateway.smtp_port), "nobody is let in any more")
+    busy.send(b"the other half\r\n.\r\n")
+    assert [busy.getreply()[0] for _ in range(2)] == [250, 421]
+    busy.close()
     gateway.close()
+    assert recorder.messages == [b"half a message\r\nthe other half\r\n"]
+    assert [each["ended"] for each in gateway.all_records if each["record"] == "session"] == ["shutting-down"] * 3
+
+
+def test_a_client_that_stalls_is_ended_at_the_deadline(lab: Lab) -> None:
+    gateway = lab.doomed_gateway(lab.recorder(), Setup(drain_timeout="1s"))
+    client = connect(gateway, "starttls", lab.trusting_proxy)
+    begin_content(client)
+    client.send(b"half a message\r\n")
+    gateway.terminate()
+    gateway.close()
+    client.close()
+    _judge_cut_off(gateway)
+
+
+def test_a_second_stop_waits_for_nothing(lab: Lab) -> None:
+    gateway = lab.doomed_gateway(lab.recorder(), Setup(drain_timeout="10m"))
+    client = connect(gateway, "clear", lab.trusting_proxy)
+    begin_content(client)
+    gateway.terminate()
+    wait_until(lambda: "stopping: 1 sessions have 600 s to end" in gateway.log, "the gateway waits")
+    gateway.hang_up()
+    wait_until(lambda: "reload not begun, the gateway is stopping" in gateway.log, "and does not reload")
+    gateway.terminate()
+    gateway.close()
+    client.close()
+    _judge_cut_off(gateway)
+
+
+def _judge_cut_off(gateway: Gateway) -> None:
+    transaction, session = gateway.all_records
+    assert [each["status"] for each in transaction["recipients"]] == ["abandoned"]
+    assert session["ended"] == "drain-deadline"
 
 
 def test_sessions_leave_no_descriptor_behind(lab: Lab) -> None:

@@ -31,6 +31,13 @@ def connect(gateway: Gateway, mode: Mode, context: ssl.SSLContext) -> smtplib.SM
     return client
 
 
+def begin_content(client: smtplib.SMTP) -> None:
+    """Say everything that comes before a message's content."""
+    client.mail("a@client.test")
+    client.rcpt("b@upstream.test")
+    assert client.docmd("DATA")[0] == 354
+
+
 def send_stuffed(client: smtplib.SMTP, stuffed: bytes, recipient: str = "b@upstream.test") -> tuple[int, bytes]:
     """Send content exactly as it stands (smtplib's own ``data`` rewrites newlines); return the reply to its end."""
     assert client.mail("a@client.test")[0] == 250

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.integration.lab.laboratory import Authorities
 
 NAME = "gateway.test"
-CLEAN_ENDS = {0, -signal.SIGTERM}  # twistd shuts down and then lets the signal have its way
+_BEGUN = "reload begun"
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -44,6 +45,7 @@ class Setup:
         profile: keys of the TLS profile.
         server_names: one Proxy Server certificate for each.
         metrics: whether Prometheus may ask.
+        drain_timeout: of the gateway.
     """
 
     direction: str = "outbound"
@@ -56,6 +58,7 @@ class Setup:
     profile: Mapping[str, Any] = field(default_factory=dict)
     server_names: tuple[str, ...] = ("mail.inside.test",)
     metrics: bool = False
+    drain_timeout: str = "10s"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Gateway:
 
     def __init__(self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
         self.home = home
+        self._authorities = authorities
         self.smtp_port, self.smtps_port, self.metrics_port = free_ports(3)
         _write_certificates(home / "certs", setup.server_names, authorities)
         _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port, self.metrics_port))
@@ -106,7 +110,15 @@ class Gateway:
     @property
     def records(self) -> list[dict[str, Any]]:
         """The JSON documents since ``begin``."""
-        octets = self._records_path.read_bytes()[self._records_begin :]
+        return self._read_records(self._records_begin)
+
+    @property
+    def all_records(self) -> list[dict[str, Any]]:
+        """The JSON documents since the gateway was started first."""
+        return self._read_records(0)
+
+    def _read_records(self, begin: int) -> list[dict[str, Any]]:
+        octets = self._records_path.read_bytes()[begin:]
         whole, _, _ = octets.rpartition(b"\n")  # the last may be under way
         return [json.loads(line) for line in whole.splitlines()]
 
@@ -127,6 +139,11 @@ class Gateway:
     def sockets(self) -> set[str]:
         """The kernel's names of the sockets that are open."""
         return {name for name in self._descriptors() if name.startswith("socket:")}
+
+    @property
+    def open_files(self) -> set[str]:
+        """The files, sockets and pipes that are open."""
+        return set(self._descriptors())
 
     def _descriptors(self) -> Iterator[str]:
         for entry in Path(f"/proc/{self._process.pid}/fd").iterdir():
@@ -154,15 +171,38 @@ class Gateway:
             check=False,
         )
 
+    def edit(self, change: Callable[[dict[str, Any]], None], file: str = "smtpproxy.yaml") -> None:
+        """Change what is in a configuration file."""
+        path = self.home / "config" / file
+        content = yaml.safe_load(path.read_text())
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def renew_certificate(self, name: str) -> None:
+        """Give a Proxy Server certificate a successor, with a key of its own."""
+        _write_server_certificate(self.home / "certs", name, self._authorities)
+
     def hang_up(self) -> None:
-        """Ask it to reload, as log rotation and a closed terminal do."""
+        """Ask it to reload, as log rotation and an administrator do."""
         self._process.send_signal(signal.SIGHUP)
 
-    def terminate(self) -> None:
-        """Ask it to end, as an administrator would; once, since Twisted minds a second time."""
-        if not self._told_to_end:
-            self._told_to_end = True
-            self._process.terminate()
+    def reload(self) -> str:
+        """Have it reload, and return what it logged from the beginning of the reload to its end."""
+        begun = self.log.count(_BEGUN)
+        self.hang_up()
+        wait_until(lambda: len(self._reloads) > begun or not self.alive, "the gateway has reloaded")
+        assert self.alive, self.log
+        return self._reloads[begun]
+
+    @property
+    def _reloads(self) -> list[str]:
+        """The log of each reload that is over."""
+        return re.findall(rf"{_BEGUN}\n((?:.*\n)*?.* (?:reloaded: |reload refused, ).*\n)", self.log)
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end, as an administrator would; a second time, not to wait for anything."""
+        self._told_to_end = True
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -172,13 +212,14 @@ class Gateway:
     def close(self) -> None:
         """End it, and assert that it ends in order."""
         self.begin()
-        self.terminate()
+        if not self._told_to_end:
+            self.terminate()
         try:
             status = self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        assert status in CLEAN_ENDS, self.log
+        assert status == 0, self.log
         assert "Traceback" not in self.log, self.log
 
 
@@ -188,9 +229,13 @@ def _write_certificates(folder: Path, server_names: tuple[str, ...], authorities
     for name, authority in (("proxy-authority", authorities.proxy), ("untrusted-authority", authorities.untrusted)):
         _write_pair(folder / name, authority.cert_pem.bytes(), authority.private_key_pem.bytes())
     for name in server_names:
-        issued = authorities.inside.issue_cert(name, key_type=trustme.KeyType.ECDSA)
-        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-        _write_pair(folder / name, chain, issued.private_key_pem.bytes())
+        _write_server_certificate(folder, name, authorities)
+
+
+def _write_server_certificate(folder: Path, name: str, authorities: Authorities) -> None:
+    issued = authorities.inside.issue_cert(name, key_type=trustme.KeyType.ECDSA)
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    _write_pair(folder / name, chain, issued.private_key_pem.bytes())
 
 
 def _write_pair(stem: Path, certificate: bytes, key: bytes) -> None:
@@ -221,7 +266,7 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
 
 def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int]) -> dict[str, object]:
     return {
-        "gateway": {"name": NAME, "workers": 1},
+        "gateway": {"name": NAME, "workers": 1, "drain_timeout": setup.drain_timeout},
         "interception": {"mode": "explicit", "listen": [HOST], "ports": {"smtp": [ports[0]], "smtps": [ports[1]]}},
         "policies": [
             {

@@ -110,11 +110,11 @@ class Lab:
         self._used.add(gateway)
         return gateway
 
-    def doomed_gateway(self, upstream: Server) -> Gateway:
-        """Start a gateway that the test itself will end."""
+    def doomed_gateway(self, upstream: Server, setup: Setup | None = None) -> Gateway:
+        """Start a gateway that the test itself will change or end."""
         self._count += 1
         home = self._folder / f"doomed-{self._count}"
-        return Gateway(home, Setup(), Upstream(upstream.smtp_port, upstream.smtps_port), self.authorities)
+        return Gateway(home, setup or Setup(), Upstream(upstream.smtp_port, upstream.smtps_port), self.authorities)
 
     def judge(self) -> None:
         """At the end of a test, assert that the gateways that it used are well."""

@@ -1,0 +1,89 @@
+"""A generation: what one configuration makes of the gateway, and the sessions that run by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.application.service import Service
+from twisted.internet.defer import maybeDeferred
+
+from smtpproxy.net.driver import Driver
+from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.listeners import Binding
+from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.session.terms import Terms
+
+
+class Generation:
+    """One configuration in force, from its switch until the last session that began under it has ended.
+
+    Args:
+        policies: in their order.
+        binds: what is listened on while the generation is the newest.
+        equipment: what its sessions share.
+        gateway_name: ours, for the terms of a session.
+        drain_timeout_s: how long a stopping gateway waits for messages that are under way.
+        parts: services that are begun with it and end with it.
+
+    Attributes:
+        number: counts the configurations that came into force, from 1.
+        sessions: those that began under it.
+    """
+
+    __slots__ = (
+        "__weakref__", "_parts", "_terms", "binds", "drain_timeout_s", "equipment", "number", "policies", "sessions",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        binds: Sequence[Binding],
+        equipment: Equipment,
+        *,
+        gateway_name: str,
+        drain_timeout_s: float,
+        parts: Sequence[Service] = (),
+    ) -> None:
+        self.number = 1
+        self.policies = tuple(policies)
+        self.binds = tuple(binds)
+        self.equipment = equipment
+        self.drain_timeout_s = drain_timeout_s
+        self.sessions: set[Driver] = set()
+        self._parts = tuple(parts)
+        self._terms = {
+            (policy.name, kind): Terms.of(policy, kind, gateway_name) for policy in policies for kind in PortKind
+        }
+
+    def terms(self, policy: Policy, kind: PortKind) -> Terms:
+        """Return what holds for every session of a policy on a kind of port."""
+        return self._terms[policy.name, kind]
+
+    def bind(self) -> None:
+        """Have each part take its ports.
+
+        Raises:
+            OSError: one cannot be had; the generation is to be ended then.
+        """
+        for part in self._parts:
+            part.privilegedStartService()
+
+    def begin(self) -> None:
+        """Start every part."""
+        for part in self._parts:
+            part.startService()
+
+    def drain(self) -> None:
+        """Ask every session to end soon."""
+        for driver in list(self.sessions):
+            driver.drain()
+
+    def expire(self) -> None:
+        """Have every session end now."""
+        for driver in list(self.sessions):
+            driver.expire()
+
+    async def end(self) -> None:
+        """Stop every part, in the reverse of the order in which they were begun."""
+        for part in reversed(self._parts):
+            await maybeDeferred(part.stopService)

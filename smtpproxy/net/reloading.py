@@ -1,0 +1,116 @@
+"""Reload: load the configuration anew beside the reactor, then switch to it whole, or say what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from smtpproxy.errors import SmtpProxyError
+from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.generation import Generation
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the loading thread goes on while the reactor waits for its turn, as it does after each system call."""
+
+_T = TypeVar("_T")
+
+_log = Logger(namespace="smtpproxy")
+
+
+class _State(Enum):
+    IDLE = auto()
+    LOADING = auto()
+    ASKED_AGAIN = auto()
+
+
+class Reloading:
+    """Reloads on request, one at a time.
+
+    Args:
+        gateway: adopts what was loaded.
+        reopen: has the record files opened anew, whatever comes of the load; called in a thread.
+        load: makes a generation of the configuration as it is now; called in a thread.
+    """
+
+    def __init__(self, gateway: Gateway, reopen: Callable[[], None], load: Callable[[], Generation]) -> None:
+        self._gateway = gateway
+        self._reopen = reopen
+        self._load = load
+        self._state = _State.IDLE
+
+    def request(self) -> None:
+        """Reload; behind the reload that is under way, once however often it is asked for meanwhile."""
+        if not self._gateway.running:
+            _log.warn("reload not begun, the gateway is stopping")
+        elif self._state is _State.IDLE:
+            self._state = _State.LOADING
+            Deferred.fromCoroutine(self._run())
+        else:
+            self._state = _State.ASKED_AGAIN
+
+    async def _run(self) -> None:
+        await self._reload()
+        while self._state is _State.ASKED_AGAIN:
+            self._state = _State.LOADING
+            await self._reload()
+        self._state = _State.IDLE
+
+    async def _reload(self) -> None:
+        _log.info("reload begun")
+        mistakes: list[str] = []
+        try:
+            await _attempt(self._reopen, mistakes)
+            generation = await _attempt(self._load, mistakes)
+            if generation is not None:
+                await self._adopt(generation, mistakes)
+        except Exception:  # noqa: BLE001 - an edge: a reload that breaks leaves the gateway as it was
+            _log.failure("the reload broke")
+            mistakes.append("internal error")
+        if mistakes:
+            self._refuse(mistakes)
+
+    async def _adopt(self, generation: Generation, mistakes: list[str]) -> None:
+        try:
+            if not self._gateway.running:
+                mistakes.append("the gateway is stopping")
+            if not mistakes:
+                self._gateway.adopt(generation)
+        except (SmtpProxyError, OSError) as error:
+            mistakes.extend(_lines(error))
+        finally:
+            if self._gateway.newest is not generation:
+                await generation.end()
+
+    def _refuse(self, mistakes: Sequence[str]) -> None:
+        for mistake in mistakes:
+            _log.error("{mistake}", mistake=mistake)
+        _log.error("reload refused, generation {number} goes on", number=self._gateway.newest.number)
+
+
+async def _attempt(function: Callable[[], _T], mistakes: list[str]) -> _T | None:
+    """Return what ``function`` returns in a thread, ``None`` after a mistake."""
+    try:
+        return await deferToThread(_politely, function)
+    except (SmtpProxyError, OSError) as error:
+        mistakes.extend(_lines(error))
+        return None
+
+
+def _politely(function: Callable[[], _T]) -> _T:
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        return function()
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _lines(error: Exception) -> list[str]:
+    """Return what is wrong, one mistake a line."""
+    return [error.strerror] if isinstance(error, OSError) and error.strerror else str(error).split("\n")
