@@ -301,5 +301,7 @@ class Driver:
             self._client.send(catalogue.INTERNAL.to_wire())
         self._close(Leg.CLIENT, How.FLUSH)
         self._close(Leg.UPSTREAM, How.ABORT)
-        self._end()
-        self._equipment.write(Crash(self._origin, reference, type(error).__name__))
+        try:
+            self._equipment.write(Crash(self._origin, reference, type(error).__name__))
+        finally:
+            self._end()  # with it the generation may end, and its record file be closed

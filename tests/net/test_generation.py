@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from smtpproxy.audit import SessionRecord, Status, TransactionRecord
+from smtpproxy.audit import Record, SessionRecord, Status, TransactionRecord
 from smtpproxy.net.gateway import EARLIER_GENERATIONS
 from smtpproxy.net.listeners import Binding
 from smtpproxy.net.listening import ListenError
@@ -82,6 +82,16 @@ class GenerationTests(GatewayCase):
             self.gateway.adopt(self.generation(parts=[Part(name, told)]))
         assert told == ["bind 2", "begin 2", "bind 3", "begin 3", "end 2"]
         assert self.gateway.newest.number == 3
+
+    async def test_a_crash_is_on_record_before_its_generation_ends(self) -> None:
+        told: list[str] = []
+        port = self.start()
+        self.gateway.adopt(self.generation(parts=[_Closing(self.records, told)]))
+        client = await deferToThread(greeted, port)
+        self.gateway.adopt(self.generation())
+        await deferToThread(_break_down, client)
+        assert told == ["Crash"]
+        assert len(self.flushLoggedErrors(KeyError)) == 1  # type: ignore[no-untyped-call]
 
     async def test_parts_end_one_behind_the_other_when_the_sessions_have(self) -> None:
         told: list[str] = []
@@ -193,6 +203,25 @@ class _Watched:
     @property
     def is_alive(self) -> bool:
         return self._mint() is not None
+
+
+class _Closing(Service):
+    """Notes at its end which record was the last."""
+
+    def __init__(self, records: list[Record], told: list[str]) -> None:
+        self._records = records
+        self._told = told
+
+    def stopService(self) -> None:  # noqa: N802
+        self._told.append(type(self._records[-1]).__name__)
+
+
+def _break_down(client: socket.socket) -> None:
+    """The record of a message that is far too big breaks the session, see `GatewayCase.write`."""
+    with client:
+        client.sendall(b"EHLO c.test\r\nMAIL FROM:<a@c.test> SIZE=99999999999\r\n")
+        while client.recv(4096):
+            pass
 
 
 def _words(port: int) -> bytes:
