@@ -82,7 +82,7 @@ class Dialogue:
     def __init__(self, exchange: Exchange) -> None:
         self.mailing = Mailing(exchange)
         self.delivery = Delivery(exchange, self.mailing)
-        self._hello = Hello(exchange, self.mailing)
+        self._hello = Hello(exchange, self.delivery)
         self._authentication = Authentication(exchange)
         self._exchange = exchange
         self._next: Heard | None = None  # was read, and waits until nothing is under way

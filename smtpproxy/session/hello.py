@@ -9,8 +9,8 @@ from typing import Final
 
 from smtpproxy.policy.authentication import decide_mechanisms
 from smtpproxy.policy.encryption import decide_offer
+from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
-from smtpproxy.session.mailing import Mailing
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer
 from smtpproxy.smtp.commands import Ehlo, Helo, Verb
@@ -22,11 +22,11 @@ _OK: Final = 250
 class Hello:
     """What the client and this proxy say of themselves."""
 
-    __slots__ = ("_action", "_exchange", "_mailing")
+    __slots__ = ("_action", "_delivery", "_exchange")
 
-    def __init__(self, exchange: Exchange, mailing: Mailing) -> None:
+    def __init__(self, exchange: Exchange, delivery: Delivery) -> None:
         self._exchange = exchange
-        self._mailing = mailing
+        self._delivery = delivery
         self._action = exchange.terms.policy.action
 
     # EHLO
@@ -60,7 +60,7 @@ class Hello:
 
     def _answer(self, command: Ehlo | Helo, offered: Capabilities, reply: Reply) -> None:
         client = self._exchange.client
-        self._mailing.end()
+        self._delivery.end()
         client.step(command.verb)
         client.identified(command.name, offered)
         self._exchange.answer(reply)

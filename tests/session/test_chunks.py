@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtpproxy.audit import Status
+from smtpproxy.audit import Status, TransactionRecord
 from smtpproxy.policy.model import Esmtp, General
 from smtpproxy.session.actions import Close, End, How, Send
 from smtpproxy.session.events import Closed
@@ -207,6 +207,18 @@ def test_rset_between_chunks() -> None:
     (book.skip() >> client("RSET") << to_upstream("RSET") >> upstream("250 Ok") << to_client("250 Ok")).done()
     assert transaction_of(book).recipients[0].status is Status.ABANDONED
     (book >> client(b"BDAT 2 LAST\r\nxx") << to_client(OUT_OF_ORDER)).done()
+
+
+def test_ehlo_between_chunks_takes_them_back() -> None:
+    book = chunking()
+    book >> client(b"BDAT 4\r\nsome")
+    book.skip() >> upstream("250 4 octets")
+    granted(granted(granted(book.skip(), "EHLO client.test", "250-mx.test\r\n250 CHUNKING"), SENDER), RECIPIENT)
+    (book >> client(b"BDAT 5 LAST\r\nother") << to_upstream(b"BDAT 5 LAST\r\nother")).done()
+    (book >> upstream("250 queued") << to_client("250 queued")).done()
+    first, second = (record for record in book.records if isinstance(record, TransactionRecord))
+    assert (first.size_octets, first.inspected) == (4, False)
+    assert (second.size_octets, second.inspected) == (5, True)
 
 
 def test_upstream_that_speaks_within_a_chunk_is_closed_and_the_client_told_behind_its_octets() -> None:

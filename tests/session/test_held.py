@@ -449,6 +449,17 @@ def test_chunks_wait_for_the_reply_to_noop() -> None:
     (book << to_upstream(b"BDAT %d LAST\r\n" % (len(HEADERS) + 4) + HEADERS) << ReplaySpool()).done()
 
 
+def test_ehlo_between_chunks_takes_them_back() -> None:
+    book = chunking(BIG)
+    (book >> client(chunk(HEADERS + b"\r\n")) << SpoolWrite(b"\r\n") << to_client(TAKEN) >> Spooled(2)).done()
+    book >> client("EHLO client.test")
+    book.skip() >> upstream(b"250-mx.test\r\n250 CHUNKING\r\n")
+    assert book.pending()[0] == DiscardSpool()
+    granted(granted(book, SENDER), "RCPT TO:<other@mx.test>")
+    book >> client(chunk(b"Subject: y\r\n\r\n", last=True))
+    (book << SpoolWrite(b"\r\n") << to_upstream(b"BDAT 14 LAST\r\nSubject: y\r\n") << ReplaySpool()).done()
+
+
 def test_a_second_message_is_held_anew() -> None:
     book = held(MARK)
     for _ in range(2):
