@@ -322,8 +322,11 @@ class HeldChunks(Held):
 
     @property
     def is_begun(self) -> bool:
-        """Whether a chunk is under way, or the last one has gone: between chunks RSET takes all back."""
-        return super().is_begun and (self._is_whole or self._intake.remaining > 0)
+        """Whether a chunk is under way, or the last one has gone: between chunks RSET takes all back.
+
+        Upstream's chunk may lack octets while the client's is whole: what was refused with its last ones is not sent.
+        """
+        return super().is_begun and self._exchange.upstream.is_in_content
 
     @property
     def _may_say_noop(self) -> bool:

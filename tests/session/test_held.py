@@ -460,6 +460,15 @@ def test_ehlo_between_chunks_takes_them_back() -> None:
     (book << SpoolWrite(b"\r\n") << to_upstream(b"BDAT 14 LAST\r\nSubject: y\r\n") << ReplaySpool()).done()
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_no_command_goes_into_a_chunk_that_lacks_octets(last: bool) -> None:  # noqa: FBT001
+    book = chunking(MARK)
+    book >> client(chunk(b"a: b\r\n\r\nto the end", last=last)[:-6])
+    book.skip() >> upstream(b"4")
+    (book >> client(b"he end") << Close(Leg.UPSTREAM, How.ABORT)).skip()
+    assert book.session._client.state is ClientState.CLOSED
+
+
 def test_a_second_message_is_held_anew() -> None:
     book = held(MARK)
     for _ in range(2):
