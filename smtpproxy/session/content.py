@@ -17,7 +17,7 @@ from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
 
 TOO_BIG: Final = Refuse(catalogue.MESSAGE_TOO_BIG, "message-too-big")
-_SPOKE_EARLY: Final = Refuse(catalogue.UPSTREAM_BROKE, "reply-before-end-of-data")
+SPOKE_EARLY: Final = Refuse(catalogue.UPSTREAM_BROKE, "reply-before-end-of-data")
 
 
 class Content:
@@ -88,4 +88,4 @@ class Content:
         elif octets > self._limit_octets:
             self.refuse(TOO_BIG)
         elif ended and self._upstream.speaks_early:
-            self.refuse(_SPOKE_EARLY)
+            self.refuse(SPOKE_EARLY)

@@ -249,6 +249,7 @@ class Delivery:
         if held := self._held:
             held.replayed()
             self._note_dot()
+            self._answer_late()
 
     def _answer_late(self) -> None:
         """A message that is refused behind its end is answered at once."""

@@ -20,6 +20,7 @@ from smtpproxy.policy.messages import MessageFacts, judge_message, still_needs_s
 from smtpproxy.session import timers
 from smtpproxy.session.actions import DiscardSpool, ReplaySpool, SpoolWrite
 from smtpproxy.session.client import Hold
+from smtpproxy.session.content import SPOKE_EARLY
 from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.intake import ChunkIntake
 from smtpproxy.session.timers import Timer
@@ -179,6 +180,7 @@ class Held(ABC):
         outbox = self._exchange.outbox
         outbox.octets_replayed(self._spooled)
         outbox.put(DiscardSpool())
+        self._spooled = 0
         self._finish()
 
     # Towards upstream
@@ -202,6 +204,9 @@ class Held(ABC):
             self._finish()
 
     def _finish(self) -> None:
+        if self._exchange.upstream.speaks_early:  # a reply that has begun is not about the whole of it
+            self._refuse(SPOKE_EARLY)
+            return
         self._stage = Stage.OVER
         self._close()
 

@@ -329,6 +329,27 @@ def test_upstreams_early_refusal_while_it_is_replayed() -> None:
     (book << Close(Leg.CLIENT, How.FLUSH) << End()).done()
 
 
+EARLY = "451 4.5.0 Protocol error of the server"
+
+
+def test_a_reply_that_comes_with_354_is_no_verdict() -> None:
+    book = held(MARK)
+    book >> client(HEADERS + BODY + b".\r\n")
+    book.skip() >> upstream(b"354 go\r\n250 queued\r\n")
+    book << to_upstream(b"X-Seen: yes\r\n" + HEADERS + BODY) << Close(Leg.UPSTREAM, How.ABORT) << to_client(EARLY)
+    (book << Close(Leg.CLIENT, How.FLUSH) << End()).done()
+
+
+def test_a_reply_that_begins_while_it_is_replayed_is_no_verdict() -> None:
+    book = held(BIG)
+    book >> client(HEADERS + BODY + b".\r\n")
+    book.skip() >> upstream("354 go")
+    (book.skip() >> upstream(b"250 que")).done()
+    book >> ReplayDone()
+    book << DiscardSpool() << Close(Leg.UPSTREAM, How.ABORT) << to_client(EARLY)
+    (book << Close(Leg.CLIENT, How.FLUSH) << End()).done()
+
+
 # Upstream is kept awake, and the client is not kept waiting
 
 
