@@ -391,8 +391,10 @@ class Session:
 _MUTE: Final = frozenset({ClientState.PEEKING, ClientState.HELD, ClientState.SECURING})
 """The client is in the middle of a handshake: it can be told nothing yet."""
 
-_DEAF: Final = _MUTE | CONTENT
-"""A reply would be taken for something else: TLS, or the answer to an end of data that is still to come."""
+_DEAF: Final = _MUTE | CONTENT | {ClientState.CLOSED}
+"""A reply would be taken for something else: TLS, or the answer to an end of data that is still to come. Or it has had
+its farewell already.
+"""
 
 _OLD: Final = (catalogue.TOO_OLD, "session-too-old")
 

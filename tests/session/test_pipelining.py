@@ -7,7 +7,7 @@ import pytest
 from smtpproxy.audit import Status
 from smtpproxy.policy.model import General
 from smtpproxy.session.actions import Close, End, How, Send
-from smtpproxy.session.events import Closed
+from smtpproxy.session.events import Closed, Drain
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
 from tests.session.playbook import (
@@ -22,6 +22,7 @@ from tests.session.playbook import (
     to_upstream,
     transaction_of,
     upstream,
+    with_recipient,
 )
 
 KEYWORDS = "SIZE 100000,PIPELINING"
@@ -209,3 +210,21 @@ def test_a_second_message_of_the_session_is_a_group_too() -> None:
         (book << to_upstream(GROUP) >> upstream(b"250 Ok\r\n250 Ok\r\n354 go\r\n")).skip()
         granted(book, "text\r\n.", "250 queued")
     assert len(book.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reply", "farewell"),
+    [
+        (b"content\r\n.\r\n", "550 no", "550 no"),
+        (b"a\rb\r\n.\r\n", "354 go on", "550 5.5.2 Message contains a carriage return without line feed"),
+    ],
+)
+def test_content_that_came_too_early_in_a_session_that_is_to_end(content: bytes, reply: str, farewell: str) -> None:
+    book = with_recipient()
+    book >> client(b"DATA\r\n" + content)
+    (book.skip() >> Drain()).done()
+    book >> upstream(reply)
+    actions = book.pending()
+    sent = b"".join(each.data for each in actions if isinstance(each, Send) and each.leg is Leg.CLIENT)
+    assert sent.endswith(farewell.encode() + b"\r\n")
+    assert actions[-1] == End()
