@@ -259,6 +259,8 @@ class Dialogue:
         """Pass upstream's reply on, with those of ours behind it, and do what it means."""
         if sent.own:
             self.delivery.own_replied(sent.command, reply)
+            if isinstance(sent.command, Noop):  # nobody's move: the client, which knows nothing of it, is waited for
+                return
         elif isinstance(sent.command, Quit):
             self._exchange.finish(reply if reply.code == catalogue.BYE.code else catalogue.BYE, "quit")
             return

@@ -13,7 +13,7 @@ from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
-from smtpproxy.smtp.commands import Ehlo, Helo, Quit, Relayed
+from smtpproxy.smtp.commands import Ehlo, Helo, Noop, Quit, Relayed
 from smtpproxy.smtp.replies import Reply
 
 ERROR_LIMIT: Final = 20  # Postfix: smtpd_hard_error_limit 20
@@ -54,6 +54,12 @@ class Exchange:
     def is_busy(self) -> bool:
         """Whether upstream has still to answer something."""
         return self.identifying is not None or self.upstream.owes_reply
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether it is the client's move, though upstream may be kept awake meanwhile."""
+        last = self.upstream.last_sent
+        return not self.is_busy or (last is not None and last.own and isinstance(last.command, Noop))
 
     @property
     def is_quitting(self) -> bool:

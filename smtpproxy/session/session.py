@@ -328,7 +328,7 @@ class Session:
             self._judge_rate()
         elif state in _MUTE:
             self._end("client-handshake-timed-out")
-        elif self._client.in_dialogue and not self._exchange.is_busy:
+        elif self._client.in_dialogue and self._exchange.waits_for_client:
             self.finish(catalogue.IDLE, "client-idle")
 
     def _judge_rate(self) -> None:

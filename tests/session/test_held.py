@@ -361,6 +361,25 @@ def test_upstream_hears_noop_while_content_is_held() -> None:
     (book >> TimedOut(Timer.KEEP_AWAKE) << to_upstream("NOOP")).done()
 
 
+def test_the_reply_to_noop_gives_the_client_no_more_time() -> None:
+    book = held(BIG, timers=True)
+    book >> client(HEADERS)
+    book.skip() >> TimedOut(Timer.KEEP_AWAKE)
+    (book.skip() >> upstream("250 Ok")).done()
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_idle_client_between_held_chunks_is_not_waited_for_though_upstream_is_awake(answered: bool) -> None:  # noqa: FBT001
+    book = chunking(BIG)
+    book >> client(chunk(HEADERS + b"\r\n"))
+    book.skip() >> TimedOut(Timer.KEEP_AWAKE)
+    if answered:
+        book.skip() >> upstream("250 Ok")
+    book.skip() >> TimedOut(Timer.CLIENT)
+    book.skip()
+    assert book.session._client.state is ClientState.CLOSED
+
+
 def test_data_goes_out_behind_the_reply_to_noop() -> None:
     book = held(MARK)
     book >> TimedOut(Timer.KEEP_AWAKE)
