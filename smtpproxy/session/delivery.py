@@ -143,8 +143,8 @@ class Delivery:
             self.content = self._make_content(self._chunks, self._chunk_passage())
         self._chunks.expect(command.size)
         self._last_chunk = command.last
+        exchange.rest()  # before upstream is asked: the chunk has a window of its own
         self.content.passage.begin_chunk(command)
-        exchange.rest()
         early = exchange.client.reader.take_rest()
         if early or not command.size:
             self.received(early)

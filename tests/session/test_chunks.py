@@ -6,10 +6,12 @@ import pytest
 
 from smtpproxy.audit import Status, TransactionRecord
 from smtpproxy.policy.model import Esmtp, General
-from smtpproxy.session.actions import Close, End, How, Send
+from smtpproxy.session import timers
+from smtpproxy.session.actions import Close, End, How, Send, SetTimer
 from smtpproxy.session.events import Closed
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
+from smtpproxy.session.timers import Timer
 from tests.session.playbook import (
     RECIPIENT,
     SENDER,
@@ -280,3 +282,13 @@ def test_the_same_content_by_data_and_by_bdat_is_the_same_message() -> None:
     records = [transaction_of(book) for book in (by_data, by_bdat)]
     assert [record.recipients[0].status for record in records] == [Status.ACCEPTED, Status.ACCEPTED]
     by_bdat.skip()
+
+
+def test_each_chunk_has_the_whole_window_to_come() -> None:
+    book = with_recipient(keywords=KEYWORDS, timers=True)
+    for _ in range(2):
+        book >> client(b"BDAT 4\r\nso")
+        assert SetTimer(Timer.CLIENT, timers.RATE_WINDOW_S) in book.pending()
+        book >> client(b"me")
+        book.skip() >> upstream("250 4 octets")
+        book.skip()
