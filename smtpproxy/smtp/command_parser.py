@@ -63,13 +63,14 @@ def parse_command(octets: bytes) -> Command:
         octets: the line without CRLF, free of CR, LF and NUL.
 
     Raises:
-        ChunkError: BDAT has a wrong form.
+        ChunkError: BDAT has a wrong form, or its line is too long.
         CommandError: the verb is known and its arguments are wrong; or the line is too long for any verb but AUTH.
     """
     verb, _, argument = octets.rstrip(_BLANK).partition(b" ")
     verb = verb.upper()
     if len(octets) > _COMMAND_OCTETS and verb != b"AUTH":
-        raise CommandError("line-too-long", catalogue.LINE_TOO_LONG)
+        fault = ChunkError if verb == b"BDAT" else CommandError
+        raise fault("line-too-long", catalogue.LINE_TOO_LONG)
     parse = _PARSERS.get(verb)
     return _UNKNOWN if parse is None else parse(argument.lstrip(b" "))
 

@@ -258,6 +258,13 @@ def test_a_chunk_of_unknown_size_ends_the_session(line: str) -> None:
     (book << Close(Leg.UPSTREAM, How.FLUSH) << End()).done()
 
 
+def test_a_chunk_whose_line_is_too_long_ends_the_session() -> None:
+    book = chunking()
+    book >> client(b"BDAT " + b" " * 2048 + b"6 LAST\r\nRSET\r\n")
+    (book << to_client("500 5.5.2 Line too long") << Close(Leg.CLIENT, How.FLUSH)).skip()
+    assert book.session._client.state is ClientState.CLOSED
+
+
 @pytest.mark.parametrize("keywords", ["SIZE", KEYWORDS])
 def test_a_chunk_that_was_not_offered_ends_the_session(keywords: str) -> None:
     allow = frozenset({"SIZE"}) if "CHUNKING" in keywords else Esmtp().allow
