@@ -100,7 +100,8 @@ class Session:
 
     def _end_if_answered(self, how: str) -> None:
         """A client that sends no more still hears what it waits for: its 250 above all."""
-        waits = self._exchange.is_busy or self._client.state is ClientState.FINISHED
+        state = self._client.state  # what stops in the middle of content will never be whole, nor answered
+        waits = state is ClientState.FINISHED or (self._exchange.is_busy and state not in CONTENT)
         if not waits and not self._client.is_blocked:
             self.finish(None, f"client-{how}")
 

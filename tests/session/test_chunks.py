@@ -8,7 +8,7 @@ from smtpproxy.audit import Status, TransactionRecord
 from smtpproxy.policy.model import Esmtp, General
 from smtpproxy.session import timers
 from smtpproxy.session.actions import Close, End, How, Send, SetTimer
-from smtpproxy.session.events import Closed
+from smtpproxy.session.events import ClientFinished, Closed
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
 from smtpproxy.session.timers import Timer
@@ -240,6 +240,13 @@ def test_a_client_lost_within_the_last_chunk_leaves_nothing_whole() -> None:
     record = transaction_of(book)
     assert not record.ambiguous_delivery
     assert not record.inspected
+
+
+def test_a_client_that_stops_within_a_chunk_is_not_waited_for() -> None:
+    book = chunking()
+    book >> client(b"BDAT 6\r\none")
+    book.skip() >> ClientFinished("clean")
+    (book << Close(Leg.CLIENT, How.FLUSH) << Close(Leg.UPSTREAM, How.ABORT) << End()).done()
 
 
 def test_a_client_lost_behind_the_last_chunk_may_get_its_message_twice() -> None:
