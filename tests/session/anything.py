@@ -13,6 +13,7 @@ from smtpproxy.policy.messages import (
     SizeCondition,
 )
 from smtpproxy.policy.model import (
+    Authentication,
     BareNewline,
     CertificateValidation,
     General,
@@ -41,8 +42,12 @@ COMMANDS = [
     b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@mx.test>\r\nRCPT TO:<c@mx.test>\r\nBDAT 7 LAST\r\ncontent",
     b"BDAT 3\r\nabc",
     b"BDAT 2\r\n\r\nBDAT 0 LAST\r\nNOOP\r\n",
+    b"BDAT 6\r\nx: y\r\nEHLO client.test\r\n",
+    b"BDAT 20\r\nSubject: spam\r\n\r\nok\r\n",
     b"BDAT 2000 LAST\r\nx",
     b"AUTH PLAIN AGEAYg==\r\n",
+    b"AUTH LOGIN\r\n",
+    b"dXNlcg==\r\n",
     b"ETRN mx.test\r\n",
     b"NO",
     b"OP\r\n",
@@ -76,6 +81,8 @@ REPLIES = [
     b"250 Ok\r\n",
     b"250-mx.test\r\n250 STARTTLS\r\n",
     b"250-mx.test\r\n250-SIZE 1000\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n",
+    b"250-mx.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 AUTH LOGIN PLAIN\r\n",
+    b"334 VXNlcm5hbWU6\r\n",
     b"354 go on\r\n",
     b"421 closing\r\n",
     b"450 later\r\n",
@@ -94,6 +101,11 @@ RULES = [
     (MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),)),),
     (MessageRule("no spam", Condition(headers=(_PATTERN,)), final=Final.DENY),),
     (MessageRule("big", Condition(size=SizeCondition(over=10)), (AddHeader(b"X-Big", b"yes"),)),),
+    (
+        MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),)),
+        MessageRule("no spam", Condition(headers=(_PATTERN,)), final=Final.DENY),
+        MessageRule("big", Condition(size=SizeCondition(over=10)), (AddHeader(b"X-Big", b"yes"),)),
+    ),
     (MessageRule("not big", Condition(size=SizeCondition(over=10)), final=Final.DENY),),
 ]
 LUCK, BAD_LUCK = st.integers(0, 11), 11
@@ -105,6 +117,7 @@ SETTINGS = st.builds(
     recipient=st.sampled_from(RecipientEncryption),
     offer=st.sampled_from(Offer),
     validation=st.sampled_from(CertificateValidation),
+    authentication=st.builds(Authentication, plaintext=st.booleans()),
     message_rules=st.sampled_from(RULES),
     general=st.builds(
         General,

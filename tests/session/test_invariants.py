@@ -278,6 +278,16 @@ class AnySession(RuleBasedStateMachine):
             if self.upstream.waiting:
                 return  # STARTTLS
 
+    @precondition(client_can_begin)
+    @rule(behind=st.sampled_from([b"", b"EHLO client.test\r\n", b"RSET\r\n", b"BDAT 4 LAST\r\n\r\nok"]))
+    def client_comes_between_chunks(self, behind: bytes) -> None:
+        for command in (b"EHLO client.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<b@mx.test>\r\n"):
+            self.client_sends(command)
+            if self.upstream.waiting != command:
+                return
+            self.upstream_says({b"EHLO": REPLIES[3]}.get(command[:4], b"250 Ok\r\n"))
+        self.client_sends(b"BDAT 6\r\nx: y\r\n" + behind)
+
     @precondition(lambda self: self.collecting and not self.over)
     @rule(name=st.sampled_from(["mx.test", "other.test", None]), ecdsa=st.booleans())
     def client_says_hello(self, name: str | None, *, ecdsa: bool) -> None:
@@ -314,7 +324,9 @@ class AnySession(RuleBasedStateMachine):
     @rule(fits=st.booleans())
     def upstream_answers(self, fits: bool) -> None:  # noqa: FBT001 - drawn
         verb = self.upstream.waiting[:4]
-        fitting = {b"EHLO": REPLIES[2], b"STAR": REPLIES[0], b"DATA": b"354 go on\r\n"}.get(verb, b"250 Ok\r\n")
+        fitting = {b"EHLO": REPLIES[2], b"STAR": REPLIES[0], b"DATA": b"354 go on\r\n", b"AUTH": b"334 VXNl\r\n"}.get(
+            verb, b"250 Ok\r\n"
+        )
         self.upstream_says(fitting if fits else b"550 never\r\n")
 
     @precondition(lambda self: self.connected and self.upstream.ended and not self.over)
