@@ -173,6 +173,8 @@ class _Dialogue:
             return True
         if verb == b"AUTH":
             self._challenge()
+        if verb in (b"EHLO", b"HELO", b"RSET"):
+            self._chunks.clear()
         self._sock.sendall(self._script.replies.get(verb) or self._usual_reply(verb))
         if verb == b"DATA" and verb not in self._script.replies:
             self._take_content()
