@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _NOTHING_MAY_SKIP = os.environ.get("CI") == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-offset", action="store_true", help="cut the dialogues of tests/faults at every octet, not at a sample"
+    )
+
+
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     # An expected failure reports as skipped too, and says so in `wasxfail`.
     if _NOTHING_MAY_SKIP and report.skipped and not hasattr(report, "wasxfail"):
