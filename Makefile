@@ -37,7 +37,7 @@ bench: $(VENV)/.testable
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist benchmarks/build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist benchmarks/build .debian_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find smtpproxy tests docs benchmarks twistd_plugins -name __pycache__ -exec rm -rf {} +
 
 packages:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.integration.lab import postfix
+from tests.integration.lab import exim, postfix
 from tests.integration.lab.laboratory import Authorities, Lab
+from tests.integration.lab.senders import Senders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,22 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory, authorities: Authoriti
 def lab(running_lab: Lab) -> Iterator[Lab]:
     yield running_lab
     running_lab.judge()
+
+
+@pytest.fixture(scope="session")
+def senders(authorities: Authorities) -> Iterator[Senders]:
+    made = Senders(authorities)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def exim_server(internet_ca: trustme.CA) -> Iterator[exim.Exim]:
+    if reason := exim.why_not():
+        pytest.skip(reason)
+    server = exim.make(internet_ca)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

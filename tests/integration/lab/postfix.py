@@ -1,4 +1,4 @@
-"""A Postfix of our own: its folders under one temporary root, its ports free ones, the system's untouched."""
+"""Postfix as the server behind the proxy."""
 
 from __future__ import annotations
 
@@ -7,106 +7,94 @@ import pwd
 import re
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
+from typing import Final
 
-from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
+from tests.integration.lab.ports import free_ports, wait_until
+from tests.integration.lab.postfix_instance import PostfixInstance, why_not
 
-DOMAIN = "postfix.test"
-NAME = "mx.postfix.test"
+__all__ = ["DOMAIN", "NAME", "PASSWORD", "USER", "Postfix", "why_no_sasl", "why_not"]
 
-_MAIN_CF = """\
-compatibility_level = 3.6
-queue_directory = {root}/queue
-data_directory = {root}/data
-daemon_directory = {daemons}
-command_directory = /usr/sbin
-mail_owner = postfix
-setgid_group = postdrop
+DOMAIN: Final = "postfix.test"
+NAME: Final = "mx.postfix.test"
+USER: Final = "user"
+PASSWORD: Final = "pass word"
+
+_MAIN_CF: Final = """\
 myhostname = {name}
 mydestination =
-alias_maps =
 local_recipient_maps =
 virtual_mailbox_domains = {domain}
-virtual_mailbox_base = {root}/mail
+virtual_mailbox_base = {{root}}/mail
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_mailbox_limit = 0
-mailbox_size_limit = 0
-message_size_limit = 60000000
-inet_interfaces = {host}
-inet_protocols = ipv4
 mynetworks =
 smtpd_relay_restrictions = reject_unauth_destination
-smtputf8_enable = yes
 smtpd_tls_security_level = may
-smtpd_tls_cert_file = {certificate}
-smtpd_tls_key_file = {key}
+smtpd_tls_cert_file = {{root}}/config/server.pem
+smtpd_tls_key_file = {{root}}/config/server.key
 smtpd_tls_received_header = yes
 smtpd_tls_loglevel = 1
-maillog_file = {root}/mail.log
-maillog_file_prefixes = {root}
 """
 
-_MASTER_CF = """\
-{host}:{smtp_port} inet n - n - - smtpd
-{host}:{smtps_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-tlsmgr unix - - n 1000? 1 tlsmgr
-proxymap unix - - n - - proxymap
+_SASL_CF: Final = """\
+smtpd_sasl_auth_enable = yes
+smtpd_tls_auth_only = yes
+smtpd_sasl_authenticated_header = yes
+smtpd_sasl_local_domain = {name}
+"""
+
+_SASL_CONF: Final = """\
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {root}/config/sasl/sasldb2
+mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256
+"""
+
+_MASTER_CF: Final = """\
+{{host}}:{smtp_port} inet n - n - - smtpd
+{{host}}:{smtps_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 virtual unix - n n - - virtual
-error unix - - n - - error
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 """
 
 
-def why_not() -> str | None:
-    """Why Postfix cannot run here, ``None`` if it can."""
-    if shutil.which("postfix", path="/usr/sbin:/usr/local/sbin") is None:
-        return "postfix is not installed"
-    if os.getuid() != 0:
-        return "postfix needs root"
-    return None
+def why_no_sasl() -> str | None:
+    """Why Postfix cannot authenticate clients here, ``None`` if it can."""
+    return None if shutil.which("saslpasswd2", path="/usr/sbin") else "sasl2-bin is not installed"
 
 
-class Postfix:
-    """Takes mail for any address at ``postfix.test`` over clear, STARTTLS and implicit TLS, into one Maildir."""
+class Postfix(PostfixInstance):
+    """Takes mail for any address at ``postfix.test`` over clear, STARTTLS and implicit TLS, into one Maildir.
+
+    Inside TLS `USER` may authenticate with `PASSWORD`, where Cyrus SASL is installed.
+    """
 
     def __init__(self, certificate: bytes, key: bytes) -> None:
-        # Postfix drops root: every folder above its own must let others pass, which pytest's do not.
-        self._root = Path(tempfile.mkdtemp(prefix="postfix-"))
         self.smtp_port, self.smtps_port = free_ports(2)
-        self._configure(certificate, key)
-        subprocess.run(["/usr/sbin/postfix", "-c", str(self._root / "config"), "check"], check=True)
-        # In a session of its own: when it ends it signals its whole process group.
-        self._master = subprocess.Popen(
-            [self._daemons() / "master", "-c", str(self._root / "config"), "-d"], start_new_session=True
+        nobody = pwd.getpwnam("nobody")
+        main = _MAIN_CF + (_SASL_CF if why_no_sasl() is None else "")
+        super().__init__(
+            main.format(name=NAME, domain=DOMAIN, uid=nobody.pw_uid, gid=nobody.pw_gid),
+            _MASTER_CF.format(smtp_port=self.smtp_port, smtps_port=self.smtps_port),
+            {"server.pem": certificate, "server.key": key},
+            self.smtps_port,
         )
-        wait_until(lambda: listens(self.smtps_port), "Postfix listens")
-
-    @property
-    def log(self) -> str:
-        path = self._root / "mail.log"
-        return path.read_text() if path.exists() else ""
+        (self.root / "mail").mkdir()
+        os.chown(self.root / "mail", nobody.pw_uid, nobody.pw_gid)
+        if why_no_sasl() is None:
+            self._make_user()
 
     def delivered(self, queue_id: str) -> bytes:
         """Return the message that ``queue_id`` became, once it is in the Maildir."""
+        return self.delivered_to_all(queue_id)[0]
+
+    def delivered_to_all(self, queue_id: str) -> list[bytes]:
+        """Return the message once for each of its recipients, as soon as all have it."""
         sign = f" id {queue_id}".encode()
         wait_until(lambda: f"{queue_id}: removed" in self.log, f"Postfix has delivered {queue_id}")
-        (found,) = (
-            content
-            for entry in (self._root / "mail" / "inbox" / "new").iterdir()
-            if sign in (content := entry.read_bytes()).partition(b"\n\n")[0]
-        )
-        return found
+        contents = (entry.read_bytes() for entry in (self.root / "mail" / "inbox" / "new").iterdir())
+        return [content for content in contents if sign in content.partition(b"\n\n")[0]]
 
     def wait_until_idle(self) -> None:
         """Return when every connection has ended and every queued message is delivered."""
@@ -125,38 +113,14 @@ class Postfix:
         assert found is not None
         return found.group()
 
-    def close(self) -> None:
-        self._master.terminate()
-        self._master.wait(20)
-        shutil.rmtree(self._root)
-
-    def _configure(self, certificate: bytes, key: bytes) -> None:
-        nobody = pwd.getpwnam("nobody")
-        self._root.chmod(0o755)
-        for folder in ("config", "queue", "data", "mail"):
-            (self._root / folder).mkdir()
-        os.chown(self._root / "data", pwd.getpwnam("postfix").pw_uid, -1)
-        os.chown(self._root / "mail", nobody.pw_uid, nobody.pw_gid)
-        certificate_path, key_path = self._root / "config" / "server.pem", self._root / "config" / "server.key"
-        certificate_path.write_bytes(certificate)
-        key_path.write_bytes(key)
-        key_path.chmod(0o600)
-        shutil.copy("/etc/postfix/dynamicmaps.cf", self._root / "config")
-        main = _MAIN_CF.format(
-            root=self._root,
-            daemons=self._daemons(),
-            name=NAME,
-            domain=DOMAIN,
-            uid=nobody.pw_uid,
-            gid=nobody.pw_gid,
-            host=HOST,
-            certificate=certificate_path,
-            key=key_path,
+    def _make_user(self) -> None:
+        # Debian's Postfix looks here, whatever cyrus_sasl_config_path says.
+        folder = self.config / "sasl"
+        folder.mkdir()
+        (folder / "smtpd.conf").write_text(_SASL_CONF.format(root=self.root))
+        subprocess.run(
+            ["/usr/sbin/saslpasswd2", "-p", "-c", "-f", folder / "sasldb2", "-u", NAME, USER],
+            input=PASSWORD.encode(),
+            check=True,
         )
-        (self._root / "config" / "main.cf").write_text(main)
-        master = _MASTER_CF.format(host=HOST, smtp_port=self.smtp_port, smtps_port=self.smtps_port)
-        (self._root / "config" / "master.cf").write_text(master)
-
-    @staticmethod
-    def _daemons() -> Path:
-        return Path("/usr/lib/postfix/sbin")
+        os.chown(folder / "sasldb2", pwd.getpwnam("postfix").pw_uid, -1)
