@@ -88,9 +88,7 @@ def test_postfix_with_its_session_cache_on(lab: Lab, postfix_server: Postfix, se
         sender.sent(sender.send([f"r@{postfix.DOMAIN}"], HEADERS))
     transactions = [each for each in gateway.records if each["record"] == "transaction"]
     assert [each["client_tls"]["resumed"] for each in transactions] == [False, RESUMED]
-    how = (
-        "verified" if mode == "smtps" else "trusted"
-    )  # behind STARTTLS the client's SNI comes too late to be asked for
+    how = "verified" if mode == "smtps" else "trusted"  # behind STARTTLS the client's SNI comes too late
     assert [each["upstream_tls"]["verified"] for each in transactions] == [how, how]
     assert sender.log[begin:].count("Verified TLS connection established") == 2
 

@@ -74,7 +74,7 @@ class Lab:
         self._gateways: dict[str, Gateway] = {}
         self._used: set[Gateway] = set()
         self._count = 0
-        self._recorder = RecordingUpstream(self._server_context(authorities.internet))
+        self._recorder = RecordingUpstream(self.server_context(authorities.internet))
         self._stack.callback(self._recorder.close)
         self._down = _Ports(*free_ports(2))
 
@@ -93,7 +93,7 @@ class Lab:
     ) -> RecordingUpstream:
         """Return the upstream that keeps every octet, with nothing kept yet, TLS sessions included."""
         context = (
-            self._self_signed_context() if self_signed else self._server_context(issuer or self.authorities.internet)
+            self._self_signed_context() if self_signed else self.server_context(issuer or self.authorities.internet)
         )
         context.maximum_version = highest
         self._recorder.begin(context, script)
@@ -133,7 +133,7 @@ class Lab:
         return gateway
 
     @staticmethod
-    def _server_context(issuer: trustme.CA) -> ssl.SSLContext:
+    def server_context(issuer: trustme.CA) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         issuer.issue_cert(*UPSTREAM_NAMES, key_type=trustme.KeyType.ECDSA).configure_cert(context)
         return context
