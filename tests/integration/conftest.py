@@ -53,7 +53,6 @@ def exim_server(internet_ca: trustme.CA) -> Iterator[exim.Exim]:
 def postfix_server(internet_ca: trustme.CA) -> Iterator[postfix.Postfix]:
     if reason := postfix.why_not():
         pytest.skip(reason)
-    issued = internet_ca.issue_cert(postfix.NAME, "127.0.0.1", key_type=trustme.KeyType.ECDSA)
-    server = postfix.Postfix(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
+    server = postfix.make(internet_ca)
     yield server
     server.close()

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 from typing import Final
 
-from tests.integration.lab.ports import free_ports, wait_until
+import trustme
+
+from tests.integration.lab.ports import HOST, free_ports, wait_until
 from tests.integration.lab.postfix_instance import PostfixInstance, why_not
 
-__all__ = ["DOMAIN", "NAME", "PASSWORD", "USER", "Postfix", "why_no_sasl", "why_not"]
+__all__ = ["DOMAIN", "NAME", "PASSWORD", "USER", "Postfix", "make", "why_no_sasl", "why_not"]
 
 DOMAIN: Final = "postfix.test"
 NAME: Final = "mx.postfix.test"
@@ -53,8 +55,8 @@ mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256
 """
 
 _MASTER_CF: Final = """\
-{{host}}:{smtp_port} inet n - n - - smtpd
-{{host}}:{smtps_port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+{{host}}:{smtp_port} inet n - n - - smtpd {options}
+{{host}}:{smtps_port} inet n - n - - smtpd {options} -o smtpd_tls_wrappermode=yes
 virtual unix - n n - - virtual
 """
 
@@ -64,19 +66,26 @@ def why_no_sasl() -> str | None:
     return None if shutil.which("saslpasswd2", path="/usr/sbin") else "sasl2-bin is not installed"
 
 
+def make(authority: trustme.CA, options: str = "") -> Postfix:
+    """Start one whose certificate ``authority`` signs."""
+    issued = authority.issue_cert(NAME, HOST, key_type=trustme.KeyType.ECDSA)
+    return Postfix(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes(), options)
+
+
 class Postfix(PostfixInstance):
     """Takes mail for any address at ``postfix.test`` over clear, STARTTLS and implicit TLS, into one Maildir.
 
-    Inside TLS `USER` may authenticate with `PASSWORD`, where Cyrus SASL is installed.
+    Inside TLS `USER` may authenticate with `PASSWORD`, where Cyrus SASL is installed. ``options`` are smtpd's: ``-v``
+    logs the whole dialogue.
     """
 
-    def __init__(self, certificate: bytes, key: bytes) -> None:
+    def __init__(self, certificate: bytes, key: bytes, options: str = "") -> None:
         self.smtp_port, self.smtps_port = free_ports(2)
         nobody = pwd.getpwnam("nobody")
         main = _MAIN_CF + (_SASL_CF if why_no_sasl() is None else "")
         super().__init__(
             main.format(name=NAME, domain=DOMAIN, uid=nobody.pw_uid, gid=nobody.pw_gid),
-            _MASTER_CF.format(smtp_port=self.smtp_port, smtps_port=self.smtps_port),
+            _MASTER_CF.format(smtp_port=self.smtp_port, smtps_port=self.smtps_port, options=options),
             {"server.pem": certificate, "server.key": key},
             self.smtps_port,
         )
