@@ -305,6 +305,7 @@ class HeldChunks(Held):
         super().__init__(exchange, transaction, refuse, stuffed=False)
         self._intake = intake
         self._last = False
+        self._last_octet = b""  # of what is spooled; it completes the message, so it leaves when that is on record
 
     def begin_chunk(self, command: Bdat) -> None:
         """Send BDAT, if the chunk may pass."""
@@ -338,14 +339,21 @@ class HeldChunks(Held):
         """Not before the headers are whole: the chunk that completes them goes out at once."""
         return self._stage is Stage.SPOOLING
 
+    def _spool(self, octets: bytes) -> None:
+        octets = self._last_octet + octets
+        self._last_octet = octets[-1:]
+        super()._spool(octets[:-1])
+
     def _open(self) -> None:
         if self._exchange.upstream.owes_reply:
             return
-        held = len(self._headers.to_wire()) + sum(map(len, self._pending)) + self._spooled
+        waiting = (*self._pending, self._last_octet)
+        held = len(self._headers.to_wire()) + sum(map(len, waiting)) + self._spooled
         self._exchange.upstream.begin_chunk(Bdat(held + self._intake.remaining, self._last))
         self._pass()
 
     def _close(self) -> None:
+        self._exchange.upstream.content(self._last_octet)
         self._exchange.upstream.end_chunk(last=True)
 
 

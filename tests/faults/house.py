@@ -21,7 +21,9 @@ from smtpproxy.authority.create import create_authority, create_server_credentia
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.net.equipment import Equipment
-from smtpproxy.net.gateway import Binding, Gateway
+from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.generation import Generation
+from smtpproxy.net.listeners import Binding
 from smtpproxy.policy.messages import Condition, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.messages import Final as Denied
 from smtpproxy.policy.model import Policy, PortKind, UpstreamHost
@@ -78,7 +80,15 @@ class House:
         self._client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client_context.load_verify_locations(cadata=authority.certificate.public_bytes(Encoding.PEM).decode())
         equipment = self._equipment(authority, folder)
-        self._gateway = Gateway(equipment, [_policy(self._receivers, passage)], list(_BINDINGS.values()), "gw.test")
+        generation = Generation(
+            [_policy(self._receivers, passage)],
+            list(_BINDINGS.values()),
+            equipment,
+            gateway_name="gw.test",
+            drain_timeout_s=10,
+        )
+        self._gateway = Gateway(reactor, generation)
+        self._gateway.privilegedStartService()
         self._gateway.startService()
         self._remains = Remains(self._gateway)
 

@@ -29,12 +29,12 @@ class Remains:
         """Return when no driver, descriptor or delayed call is left."""
         deadline = time.monotonic() + _LIMIT_S
         while self._are_there():
-            assert time.monotonic() < deadline, (self._gateway._drivers, _descriptors(), _calls())
+            assert time.monotonic() < deadline, (self._gateway.sessions_running, _descriptors(), _calls())
             await turns(1)
 
     def _are_there(self) -> bool:
         more_open = _descriptors() > self._descriptors
-        return bool(self._gateway._drivers) or more_open or _calls() > self._calls
+        return self._gateway.sessions_running > 0 or more_open or _calls() > self._calls
 
 
 def living() -> int:

@@ -13,7 +13,7 @@ Content: TypeAlias = Literal["DATA", "BDAT"]
 Passage: TypeAlias = Literal["stream", "headers", "whole"]
 
 WAYS: Final[tuple[Way, ...]] = ("clear", "starttls", "smtps")
-CONTENTS: Final[tuple[Content, ...]] = ("DATA",)
+CONTENTS: Final[tuple[Content, ...]] = ("DATA", "BDAT")
 HELD: Final[tuple[Passage, ...]] = ("headers", "whole")
 
 

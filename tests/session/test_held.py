@@ -462,13 +462,29 @@ def test_data_and_chunks_of_the_same_content_end_in_the_same_message(size: int) 
 def test_chunks_that_are_spooled() -> None:
     book = chunking(BIG)
     book >> client(chunk(HEADERS + b"\r\n"))
-    (book << SpoolWrite(b"\r\n") << to_client(TAKEN) >> Spooled(2)).done()
+    (book << SpoolWrite(b"\r") << to_client(TAKEN) >> Spooled(1)).done()
     book >> client(chunk(b"x" * 200, last=True))
     size = len(b"X-Big: yes\r\n" + HEADERS + b"\r\n") + 200
-    book << SpoolWrite(b"x" * 200) << to_upstream(b"BDAT %d LAST\r\nX-Big: yes\r\n" % size + HEADERS)
+    book << SpoolWrite(b"\n" + b"x" * 199) << to_upstream(b"BDAT %d LAST\r\nX-Big: yes\r\n" % size + HEADERS)
     (book << ReplaySpool() >> Spooled(200)).done()
-    (book >> ReplayDone() << DiscardSpool() >> upstream("250 queued") << to_client("250 queued")).done()
+    book >> ReplayDone()
+    (book << DiscardSpool() << to_upstream(b"x") >> upstream("250 queued") << to_client("250 queued")).done()
     assert not transaction_of(book).ambiguous_delivery
+
+
+def test_the_octet_that_completes_spooled_chunks_leaves_when_that_is_on_record() -> None:
+    book = chunking(BIG)
+    book >> client(chunk(HEADERS + b"\r\n" + b"x" * 200, last=True))
+    book.skip() >> Closed(Leg.CLIENT, "reset")
+    book.skip()
+    assert not transaction_of(book).ambiguous_delivery
+    book = chunking(BIG)
+    book >> client(chunk(HEADERS + b"\r\n" + b"x" * 200, last=True))
+    book.skip() >> ReplayDone()
+    (book << DiscardSpool() << to_upstream(b"x")).done()
+    book >> Closed(Leg.CLIENT, "reset")
+    book.skip()
+    assert transaction_of(book).ambiguous_delivery
 
 
 def test_a_denied_chunk_is_dropped_and_the_session_goes_on() -> None:
@@ -483,21 +499,21 @@ def test_chunks_wait_for_the_reply_to_noop() -> None:
     book = chunking(BIG)
     book >> client(chunk(HEADERS + b"\r\n"))
     book.skip() >> client(b"BDAT 2 LAST\r\nx")
-    (book << SpoolWrite(b"x") >> TimedOut(Timer.KEEP_AWAKE) << to_upstream("NOOP")).done()
-    (book >> client(b"y") << SpoolWrite(b"y")).done()
+    (book << SpoolWrite(b"\n") >> TimedOut(Timer.KEEP_AWAKE) << to_upstream("NOOP")).done()
+    (book >> client(b"y") << SpoolWrite(b"x")).done()
     book >> upstream("250 Ok")
     (book << to_upstream(b"BDAT %d LAST\r\n" % (len(HEADERS) + 4) + HEADERS) << ReplaySpool()).done()
 
 
 def test_ehlo_between_chunks_takes_them_back() -> None:
     book = chunking(BIG)
-    (book >> client(chunk(HEADERS + b"\r\n")) << SpoolWrite(b"\r\n") << to_client(TAKEN) >> Spooled(2)).done()
+    (book >> client(chunk(HEADERS + b"\r\n")) << SpoolWrite(b"\r") << to_client(TAKEN) >> Spooled(1)).done()
     book >> client("EHLO client.test")
     book.skip() >> upstream(b"250-mx.test\r\n250 CHUNKING\r\n")
     assert book.pending()[0] == DiscardSpool()
     granted(granted(book, SENDER), "RCPT TO:<other@mx.test>")
     book >> client(chunk(b"Subject: y\r\n\r\n", last=True))
-    (book << SpoolWrite(b"\r\n") << to_upstream(b"BDAT 14 LAST\r\nSubject: y\r\n") << ReplaySpool()).done()
+    (book << SpoolWrite(b"\r") << to_upstream(b"BDAT 14 LAST\r\nSubject: y\r\n") << ReplaySpool()).done()
 
 
 @pytest.mark.parametrize("last", [True, False])
