@@ -4,211 +4,113 @@ The figure that stands still on a noisy machine is the CPU time of a session: us
 process tree, read from /proc before and after a run. Rates depend on what else runs.
 
 Needs gcc, libssl-dev and openssl; root and iproute2 for a network namespace of its own (without: this machine's ports);
-haproxy, sslsplit and stunnel take part when they are installed. benchmarks/README.md tells how to read the table.
+peers take part when they are installed. benchmarks/README.md tells how to read the tables.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import select
-import shutil
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
-from benchmarks.peers import CERTIFICATES, SINK, Address, Peer, prepare
-from benchmarks.processes import tree_cpu_s
-from benchmarks.table import Row, table
+from benchmarks.bench import Bench, PeerError
+from benchmarks.measurement import Measurement, describe_machine
+from benchmarks.peers.certificates import make_certificates
+from benchmarks.peers.present import NAMES, SOURCES, prepare
+from benchmarks.publish import publish
+from benchmarks.runs import Run
+from benchmarks.tables import markdown, text
+from benchmarks.workloads import WORKLOADS
 
-HERE = Path(__file__).resolve().parent
-MEBIBYTE = 1024 * 1024
-LOAD_CORE, PROXY_CORE = "0", "1"
-_ATTEMPTS, _PAUSE_S = 100, 0.1
-_COMPILER = ["gcc", "-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-@dataclass(frozen=True)
-class Workload:
-    """One kind of session.
-
-    Args:
-        mode: how the client comes: clear, starttls or implicit.
-        at_once: sessions kept going.
-        size_octets: of the one message of a session.
-        warm_up: sessions that are not counted.
-    """
-
-    mode: str
-    at_once: int = 50
-    size_octets: int = 4096
-    warm_up: int = 30
+    from benchmarks.peers.peer import Peer
 
 
-WORKLOADS = {
-    "starttls": Workload("starttls"),
-    "implicit": Workload("implicit"),
-    "clear": Workload("clear", warm_up=50),
-    "large-starttls": Workload("starttls", at_once=4, size_octets=10 * MEBIBYTE, warm_up=2),
-    "large-implicit": Workload("implicit", at_once=4, size_octets=10 * MEBIBYTE, warm_up=2),
-}
+def _measure(arguments: argparse.Namespace) -> Measurement:
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory(prefix="smtpproxy-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        make_certificates(folder)
+        peers = prepare(folder, arguments.peers)
+        _tell_missing(arguments.peers or list(NAMES), {peer.name for peer in peers})
+        bench = Bench(folder, arguments.upstream_offers)
+        stack.callback(bench.close)
+        peers = [peer for peer in peers if _joins(bench, peer)]
+        for number in range(arguments.rounds):
+            for workload in arguments.workloads:
+                runs += [run for peer in peers if (run := bench.run(number, peer, workload, arguments.seconds))]
+                print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    titles = {peer.name: (peer.title, peer.version) for peer in peers}
+    return Measurement(_options(arguments), describe_machine(), titles, tuple(runs))
 
 
-class Seen(TypedDict):
-    """What the load prints."""
-
-    sessions: int
-    warm_up: int
-    seconds: float
-    octets: int
-    p50_ms: float
-    p99_ms: float
-    errors: int
-    first_error: str
-    cipher: str
-
-
-class Bench:
-    """The sink, the load and everybody that stands between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self._prefix: list[str] = []
-        self._roots: dict[str, int] = {}
-        _build()
-        subprocess.run(["sh", "-ec", CERTIFICATES], cwd=folder, check=True, capture_output=True)
-        if os.getuid() == 0 and shutil.which("ip"):
-            self._enter_namespace()
-        self._start("sink", LOAD_CORE, (str(HERE / "build" / "sink"), *SINK))
-
-    def close(self) -> None:
-        """End what was started, by its pid, and remove the namespace."""
-        self._stack.close()
-
-    def join(self, peer: Peer) -> None:
-        """Start a peer and wait until it carries a message in every mode.
-
-        Raises:
-            SystemExit: it does not; with the end of its log.
-        """
-        if peer.command:
-            self._start(peer.name, PROXY_CORE, peer.command)
-        for mode, address in peer.addresses.items():
-            probe = Workload(mode, at_once=1, warm_up=0)
-            for _ in range(_ATTEMPTS):
-                if (seen := self._load(probe, address, 0))["errors"] == 0:
-                    break
-                select.select([], [], [], _PAUSE_S)
-            else:
-                log = (self._folder / f"{peer.name}.log").read_text(errors="replace")[-2000:]
-                raise SystemExit(f"{peer.name} does not serve {mode}: {seen['first_error']}\n{log}")
-
-    def run(self, number: int, peer: Peer, workload: str, seconds: float) -> Row | None:
-        """Run one workload against one peer in round ``number``; ``None`` if it does not serve that."""
-        work = WORKLOADS[workload]
-        if work.mode not in peer.addresses:
-            return None
-        root = self._roots.get(peer.name)
-        before_s = tree_cpu_s(root) if root else 0.0
-        seen = self._load(work, peer.addresses[work.mode], seconds)
-        spent_s = (tree_cpu_s(root) if root else 0.0) - before_s
-        return Row(
-            round=number,
-            peer=peer.name,
-            workload=workload,
-            per_s=seen["sessions"] / max(seen["seconds"], 1e-9),
-            cpu_ms=1000 * spent_s / max(seen["sessions"] + seen["warm_up"], 1),
-            p50_ms=seen["p50_ms"],
-            p99_ms=seen["p99_ms"],
-            errors=seen["errors"],
-            first_error=seen["first_error"],
-            cipher=seen["cipher"],
-        )
-
-    def _enter_namespace(self) -> None:
-        name = f"smtpproxy-bench-{os.getpid()}"
-        subprocess.run(["ip", "netns", "add", name], check=True)
-        self._stack.callback(subprocess.run, ["ip", "netns", "delete", name], check=False)
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        # An address that is not loopback's: without one, sslsplit's getaddrinfo(AI_ADDRCONFIG) resolves nothing.
-        subprocess.run(["ip", "-n", name, "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
-        self._prefix = ["ip", "netns", "exec", name]
-
-    def _pinned(self, core: str, command: tuple[str, ...]) -> list[str]:
-        pin = ["taskset", "-c", core] if (os.cpu_count() or 1) > 1 else []
-        return [*self._prefix, *pin, *command]
-
-    def _start(self, name: str, core: str, command: tuple[str, ...]) -> None:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(self._pinned(core, command), cwd=self._folder, stdout=log, stderr=log)
-        self._roots[name] = process.pid
-        self._stack.callback(_end, process)
-
-    def _load(self, work: Workload, address: Address, seconds: float) -> Seen:
-        options: dict[str, object] = {
-            "--mode": work.mode,
-            "--host": address.host,
-            "--port": address.port,
-            "--at-once": work.at_once,
-            "--size": work.size_octets,
-            "--warm-up": work.warm_up,
-            "--seconds": seconds,
-        }
-        words = (str(word) for option in options.items() for word in option)
-        command = self._pinned(LOAD_CORE, (str(HERE / "build" / "load"), *words))
-        seen: Seen = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
-        return seen
-
-
-def _build() -> None:
-    (HERE / "build").mkdir(exist_ok=True)
-    for name in ("load", "sink"):
-        target = ["-o", str(HERE / "build" / name), str(HERE / f"{name}.c"), "-lssl", "-lcrypto"]
-        subprocess.run([*_COMPILER, *target], check=True)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _joins(bench: Bench, peer: Peer) -> bool:
     try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        bench.join(peer)
+    except PeerError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _tell_missing(wanted: list[str], present: set[str]) -> None:
+    for name in wanted:
+        if name not in present:
+            print(f"left out, not to be had here: {name} ({SOURCES.get(name, 'unknown')})", file=sys.stderr)
+
+
+def _options(arguments: argparse.Namespace) -> str:
+    """Return what this was called with, as far as it decides how things are measured."""
+    peers = f" --peers {','.join(arguments.peers)}" if arguments.peers else ""
+    return f"--rounds {arguments.rounds} --seconds {arguments.seconds:g}{peers}"
+
+
+def _names(known: list[str]) -> Callable[[str], list[str]]:
+    def read(value: str) -> list[str]:
+        names = value.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known are {', '.join(known)}")
+        return names
+
+    return read
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each pair, interleaved; medians are shown")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
-    parser.add_argument("--peers", default="direct,haproxy,sslsplit,stunnel,project")
-    parser.add_argument("--json", action="store_true", help="print every run as JSON instead of the table")
+    parser.add_argument("--workloads", type=_names(list(WORKLOADS)), default=list(WORKLOADS), metavar="NAME,...")
+    parser.add_argument(
+        "--peers", type=_names(list(NAMES)), default=[], metavar="NAME,...", help="default: all that are installed"
+    )
+    parser.add_argument(
+        "--upstream-offers", default="PIPELINING CHUNKING 8BITMIME SIZE", help="what the sink announces"
+    )
+    parser.add_argument("--from", dest="earlier", type=Path, help="measure nothing; take what --json printed")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print every run as JSON")
+    shape.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    shape.add_argument("--publish", action="store_true", help="write docs/performance.md's figures and its picture")
     return parser.parse_args()
 
 
 def main() -> None:
     """Run and print."""
     arguments = _arguments()
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="smtpproxy-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        bench = Bench(folder)
-        stack.callback(bench.close)
-        peers = [peer for peer in prepare(folder) if peer.name in arguments.peers.split(",")]
-        for peer in peers:
-            bench.join(peer)
-        for number in range(arguments.rounds):
-            for workload in arguments.workloads.split(","):
-                rows += [row for peer in peers if (row := bench.run(number, peer, workload, arguments.seconds))]
-                print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    print(json.dumps([asdict(row) for row in rows], indent=1) if arguments.json else table(rows))
+    earlier: Path | None = arguments.earlier
+    measurement = Measurement.from_json(earlier.read_text()) if earlier else _measure(arguments)
+    if arguments.publish:
+        publish(measurement)
+    elif arguments.json:
+        print(measurement.to_json())
+    else:
+        print(markdown(measurement) if arguments.markdown else text(measurement))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,43 @@
-/* A non-blocking TCP stream, in clear or inside TLS: what load.c and sink.c have in common. */
-#ifndef STREAM_H
-#define STREAM_H
-
+#include "stream.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum io { IO_DONE, IO_WAIT_READ, IO_WAIT_WRITE, IO_CLOSED };
+int poller;
 
-struct stream {
-    int fd;
-    SSL *ssl; /* NULL while in clear */
-    int waits_to_write;
-};
-
-static int poller;
-
-static void die(const char *what)
+_Noreturn void die(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, errno ? strerror(errno) : "failed");
     ERR_print_errors_fp(stderr);
-    exit(1);
+    exit(2);
 }
 
-static struct sockaddr_in endpoint(const char *host, int port)
+void *allocate(size_t octets)
+{
+    void *memory = calloc(1, octets);
+    if (!memory)
+        die("calloc");
+    return memory;
+}
+
+void allow_many_descriptors(void)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+struct sockaddr_in endpoint(const char *host, int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
@@ -40,14 +45,14 @@ static struct sockaddr_in endpoint(const char *host, int port)
     return address;
 }
 
-static void set_no_delay(int fd)
+void set_no_delay(int fd)
 {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 /* The modes that a non-blocking writer needs, and less memory for an idle session. */
-static SSL_CTX *new_context(const SSL_METHOD *method)
+SSL_CTX *new_context(const SSL_METHOD *method)
 {
     SSL_CTX *context = SSL_CTX_new(method);
     if (!context)
@@ -58,7 +63,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method)
     return context;
 }
 
-static void watch(struct stream *stream, void *owner, int operation)
+void watch(struct stream *stream, void *owner, int operation)
 {
     struct epoll_event event = {.events = EPOLLIN | (stream->waits_to_write ? EPOLLOUT : 0u), .data.ptr = owner};
     if (epoll_ctl(poller, operation, stream->fd, &event))
@@ -66,7 +71,7 @@ static void watch(struct stream *stream, void *owner, int operation)
 }
 
 /* Ask to be woken for writing as well, or no longer; a system call only where that changes. */
-static void want_write(struct stream *stream, void *owner, int wanted)
+void want_write(struct stream *stream, void *owner, int wanted)
 {
     if (stream->waits_to_write == wanted)
         return;
@@ -86,7 +91,7 @@ static enum io tls_outcome(struct stream *stream, int result)
     }
 }
 
-static enum io stream_read(struct stream *stream, char *into, size_t room, size_t *count)
+enum io stream_read(struct stream *stream, char *into, size_t room, size_t *count)
 {
     if (stream->ssl) {
         int result = SSL_read_ex(stream->ssl, into, room, count);
@@ -100,7 +105,7 @@ static enum io stream_read(struct stream *stream, char *into, size_t room, size_
     return result < 0 && errno == EAGAIN ? IO_WAIT_READ : IO_CLOSED;
 }
 
-static enum io stream_write(struct stream *stream, const char *from, size_t length, size_t *count)
+enum io stream_write(struct stream *stream, const char *from, size_t length, size_t *count)
 {
     if (stream->ssl) {
         int result = SSL_write_ex(stream->ssl, from, length, count);
@@ -114,20 +119,20 @@ static enum io stream_write(struct stream *stream, const char *from, size_t leng
     return errno == EAGAIN ? IO_WAIT_WRITE : IO_CLOSED;
 }
 
-static void stream_begin_tls(struct stream *stream, SSL_CTX *context)
+void stream_begin_tls(struct stream *stream, SSL_CTX *context)
 {
     stream->ssl = SSL_new(context);
     if (!stream->ssl || !SSL_set_fd(stream->ssl, stream->fd))
         die("SSL_new");
 }
 
-static enum io stream_handshake(struct stream *stream)
+enum io stream_handshake(struct stream *stream)
 {
     int result = SSL_do_handshake(stream->ssl);
     return result == 1 ? IO_DONE : tls_outcome(stream, result);
 }
 
-static void stream_close(struct stream *stream)
+void stream_close(struct stream *stream)
 {
     if (stream->ssl) {
         SSL_shutdown(stream->ssl); /* sends close_notify and waits for nothing */
@@ -137,5 +142,3 @@ static void stream_close(struct stream *stream)
     ERR_clear_error(); /* what is left in the queue would be blamed on another session */
     close(stream->fd);
 }
-
-#endif
