@@ -62,6 +62,7 @@ $(VENV)/.testable: pyproject.toml requirements-ci.txt | $(BIN)/pip
 # Only what the proxy itself needs, in the versions that CI tests with.
 $(BENCH_VENV)/.measurable: pyproject.toml requirements-ci.txt
 	@mkdir -p benchmarks/build
-	$(BENCH_PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements-ci.txt --editable .
+	@echo "an environment for the benchmark: $(BENCH_VENV)" >&2
+	@$(BENCH_PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint requirements-ci.txt --editable .
 	@touch $@
