@@ -20,6 +20,7 @@ from benchmarks.bench import Bench, PeerError
 from benchmarks.measurement import Measurement, describe_machine
 from benchmarks.peers.certificates import make_certificates
 from benchmarks.peers.present import NAMES, SOURCES, prepare
+from benchmarks.peers.project import before
 from benchmarks.publish import publish
 from benchmarks.runs import Run
 from benchmarks.tables import markdown, text
@@ -37,6 +38,8 @@ def _measure(arguments: argparse.Namespace) -> Measurement:
         folder = Path(name)
         make_certificates(folder)
         peers = prepare(folder, arguments.peers)
+        if arguments.before:
+            peers.append(before(folder, arguments.before))
         _tell_missing(arguments.peers or list(NAMES), {peer.name for peer in peers})
         bench = Bench(folder, arguments.upstream_offers)
         stack.callback(bench.close)
@@ -88,6 +91,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", type=_names(list(WORKLOADS)), default=list(WORKLOADS), metavar="NAME,...")
     parser.add_argument(
         "--peers", type=_names(list(NAMES)), default=[], metavar="NAME,...", help="default: all that are installed"
+    )
+    parser.add_argument(
+        "--before", metavar="PREFIX", help="an environment with another version of the proxy; takes part as `before`"
     )
     parser.add_argument(
         "--upstream-offers", default="PIPELINING CHUNKING 8BITMIME SIZE", help="what the sink announces"

@@ -11,7 +11,7 @@ from benchmarks.workloads import AIMS, WORKLOADS, Aim, Measure
 if TYPE_CHECKING:
     from benchmarks.measurement import Measurement
 
-YARDSTICKS = ("sslsplit", "haproxy", "postfix")
+YARDSTICKS = ("sslsplit", "haproxy", "postfix", "before")
 
 
 @dataclass(frozen=True, slots=True)

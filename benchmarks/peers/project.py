@@ -15,36 +15,52 @@ from smtpproxy import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SMTP, _SMTPS = 5025, 5465
+_PORTS, _PORTS_OF_BEFORE = (5025, 5465), (5125, 5565)
 
 
 def project(folder: Path) -> Peer:
     """Return the proxy, run by the interpreter that runs this."""
-    config = folder / "project" / "config"
-    (config / "tls-profiles").mkdir(parents=True)
-    (config / "proxy-actions").mkdir()
-    for name, content in _files(folder).items():
-        (config / name).write_text(yaml.safe_dump(content, sort_keys=False))
-    twistd = f"{sys.prefix}/bin/twistd"
-    command = (twistd, "--nodaemon", "--pidfile=", "smtpproxy", "--config", str(config / "smtpproxy.yaml"))
-    addresses = {
-        "clear": Address(CLEAR_HOST, _SMTP),
-        "starttls": Address(HOST, _SMTP),
-        "implicit": Address(HOST, _SMTPS),
-    }
     openssl = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
     version = f"smtpproxy {__version__}, Python {platform.python_version()}, {openssl}"
-    return Peer("smtpproxy", "`twistd smtpproxy`, one process", command, addresses, version)
+    return _peer(folder, "smtpproxy", sys.prefix, _PORTS, version)
 
 
-def _files(folder: Path) -> dict[str, object]:
+def before(folder: Path, prefix: str) -> Peer:
+    """Return another version of the proxy, to tell what a change gave.
+
+    Args:
+        folder: for its configuration.
+        prefix: of an environment in which it is installed.
+    """
+    return _peer(folder, "before", prefix, _PORTS_OF_BEFORE, prefix)
+
+
+def _peer(folder: Path, name: str, prefix: str, ports: tuple[int, int], version: str) -> Peer:
+    config = folder / name / "config"
+    (config / "tls-profiles").mkdir(parents=True)
+    (config / "proxy-actions").mkdir()
+    for file, content in _files(folder, name, ports).items():
+        (config / file).write_text(yaml.safe_dump(content, sort_keys=False))
+    command = (f"{prefix}/bin/twistd", "--nodaemon", "--pidfile=", "smtpproxy")
+    smtp, smtps = ports
+    addresses = {
+        "clear": Address(CLEAR_HOST, smtp),
+        "starttls": Address(HOST, smtp),
+        "implicit": Address(HOST, smtps),
+    }
+    options = ("--config", str(config / "smtpproxy.yaml"))
+    return Peer(name, "`twistd smtpproxy`, one process", (*command, *options), addresses, version)
+
+
+def _files(folder: Path, name: str, ports: tuple[int, int]) -> dict[str, object]:
+    smtp, smtps = ports
     return {
         "smtpproxy.yaml": {
             "gateway": {"name": "gateway.test", "workers": 1},
             "interception": {
                 "mode": "explicit",
                 "listen": [HOST, CLEAR_HOST],
-                "ports": {"smtp": [_SMTP], "smtps": [_SMTPS]},
+                "ports": {"smtp": [smtp], "smtps": [smtps]},
             },
             "policies": [_policy("Encrypted", HOST, SINK_STARTTLS), _policy("Clear", CLEAR_HOST, SINK_CLEAR)],
             "certificates": {
@@ -53,7 +69,7 @@ def _files(folder: Path) -> dict[str, object]:
                 "untrusted_authority": _pair(folder, "untrusted-authority"),
                 "trusted": str(folder / "ca.pem"),
             },
-            "records": {"file": str(folder / "project" / "records.jsonl")},
+            "records": {"file": str(folder / name / "records.jsonl")},
         },
         "tls-profiles/Bench.yaml": {"minimum_protocol": "tls1.3", "certificate_validation": "audit"},
         "proxy-actions/Bench.yaml": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.bench import Bench, PeerError
 from benchmarks.peers.certificates import make_certificates
 from benchmarks.peers.peer import HOST, Address, Peer
 from benchmarks.peers.present import NAMES, prepare
+from benchmarks.peers.project import before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +60,15 @@ def test_idle_sessions_are_measured_in_a_fresh_process(bench: Bench, proxy: Peer
     assert run is not None
     assert (run.seen["errors"], run.seen["held"], run.taken["sessions"]) == (0, 2000, 0)
     assert 2000 * 5 < run.memory_kib < 2000 * 500
+
+
+def test_two_versions_run_beside_each_other(bench: Bench, folder: Path, proxy: Peer) -> None:
+    other = before(folder, sys.prefix)
+    bench.join(other)
+    for peer in (other, proxy):
+        run = bench.run(0, peer, "starttls", 0)
+        assert run is not None
+        assert (run.seen["errors"], run.peer) == (0, peer.name)
 
 
 def test_nobody_is_measured_in_what_it_does_not_serve(bench: Bench, folder: Path) -> None:
