@@ -126,7 +126,7 @@ def _seen(runs: list[Run]) -> str:
     work = WORKLOADS[runs[0].workload]
     messages = sum(run.taken["messages"] for run in runs)
     seen = []
-    if work.resumes:
+    if work.mode != "clear" and work.messages == 1:
         upstream = _percent(sum(run.taken["resumed"] for run in runs), sum(run.taken["handshakes"] for run in runs))
         client = _percent(sum(run.seen["resumed"] for run in runs), sum(run.seen["sessions"] for run in runs))
         seen.append(f"resumed: client {client}, upstream {upstream}")

@@ -72,7 +72,7 @@ _MANY = Workload(
 )
 _OVER_TLS = {
     "{}": _SHORT,
-    "resumed-{}": replace(_SHORT, title="one message of 4 KiB on a resumed TLS session", resumes=True),
+    "resumed-{}": replace(_SHORT, title="one message of 4 KiB on a resumed TLS session", warm_up=2, resumes=True),
     "many-{}": _MANY,
     "pipelined-{}": replace(_MANY, title="200 messages on a session, pipelined", pipelining=True),
     "large-{}": _LARGE,
