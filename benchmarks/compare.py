@@ -10,6 +10,7 @@ peers take part when they are installed. benchmarks/README.md tells how to read 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -109,6 +110,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Run and print."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that those who were started are ended
     earlier: Path | None = arguments.earlier
     measurement = Measurement.from_json(earlier.read_text()) if earlier else _measure(arguments)
     if arguments.publish:

@@ -35,6 +35,9 @@ def haraka(folder: Path, *, may_install: bool) -> Peer | None:
         (config / name).write_text(content)
     shutil.copy(folder / "leaf.pem", config / "tls_cert.pem")
     shutil.copy(folder / "leaf.key", config / "tls_key.pem")
+    # Or else it has openssl look for a prime, which takes a core for a minute and outlives it.
+    group = ("-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out", str(config / "dhparams.pem"))
+    subprocess.run(["openssl", "genpkey", *group], check=True, capture_output=True)
     command = ("env", f"NODE_EXTRA_CA_CERTS={folder / 'ca.pem'}", program, "-c", str(config.parent))
     addresses = {"starttls": Address(HOST, _STARTTLS), "implicit": Address(HOST, _IMPLICIT)}
     version = f"{first_line(program, '-v')}, node {first_line('node', '-v')}"

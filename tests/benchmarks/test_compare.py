@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from benchmarks.measurement import Measurement
 from benchmarks.tables import markdown, text
@@ -32,3 +35,20 @@ def test_unknown_names_are_refused_before_anything_starts() -> None:
         done = _compare(option, names)
         assert done.returncode == 2
         assert f"unknown: {names.rpartition(',')[2]}; known are" in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root for a network namespace")
+def test_what_was_started_ends_with_it() -> None:
+    command = [sys.executable, "-m", "benchmarks.compare", "--peers", "direct", "--workloads", "clear"]
+    with subprocess.Popen([*command, "--rounds", "1000", "--seconds", "0.1"], stderr=subprocess.PIPE) as measuring:
+        assert measuring.stderr is not None
+        assert measuring.stderr.read(1) == b"."
+        namespace = f"smtpproxy-bench-{measuring.pid}"
+        assert namespace in _namespaces()
+        measuring.terminate()
+        measuring.communicate(timeout=20)
+        assert namespace not in _namespaces()
+
+
+def _namespaces() -> str:
+    return subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
