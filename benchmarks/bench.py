@@ -54,9 +54,13 @@ class Bench:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._cores = Cores()
         build(_PROGRAMS)
-        if os.getuid() == 0 and shutil.which("ip"):
-            self._enter_namespace()
-        self._sink = self._start_sink(offers)
+        try:
+            if os.getuid() == 0 and shutil.which("ip"):
+                self._enter_namespace()
+            self._sink = self._start_sink(offers)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End what was started, by its pid, and remove the namespace."""
@@ -76,11 +80,16 @@ class Bench:
             self._start(peer)
         for mode, address in peer.addresses.items():
             if error := self._probe(peer, mode, address):
-                log = (self._folder / f"{peer.name}.log").read_text(errors="replace")[-2000:]
-                raise PeerError(f"{peer.name} does not serve {mode}: {error}\n{log}")
+                raise PeerError(f"{peer.name} does not serve {mode}: {error}\n{self._end_of_log(peer)}")
 
     def run(self, number: int, peer: Peer, workload: str, seconds: float) -> Run | None:
-        """Run one workload against one peer in round ``number``; ``None`` if it does not serve that."""
+        """Run one workload against one peer in round ``number``; ``None`` if it does not serve that.
+
+        A peer that has ended meanwhile is started again.
+
+        Raises:
+            PeerError: it does not serve any longer; with the end of its log.
+        """
         work = WORKLOADS[workload]
         if work.mode not in peer.addresses or work.hold > peer.most_sessions or (work.hold and not peer.command):
             return None
@@ -89,7 +98,8 @@ class Bench:
         root = self._running[peer.name].pid if peer.command else None
         meter = Meter(root, self._taken, holds=work.hold > 0)
         seen = self._load(work, peer.addresses[work.mode], seconds, meter.begin)
-        return Run(number, peer.name, workload, seen, meter.taken(), meter.spent_s(), meter.memory_kib)
+        cpu_s = meter.spent_s()
+        return Run(number, peer.name, workload, seen, meter.taken(), cpu_s, meter.memory_kib)
 
     def _probe(self, peer: Peer, mode: str, address: Address) -> str:
         """Return why no message gets through, though there was time for it; nothing if one does."""
@@ -100,6 +110,10 @@ class Bench:
                 break
             select.select([], [], [], _PAUSE_S)
         return seen["first_error"]
+
+    def _end_of_log(self, peer: Peer) -> str:
+        log = self._folder / f"{peer.name}.log"
+        return log.read_text(errors="replace")[-2000:] if log.exists() else ""
 
     def _has_ended(self, peer: Peer) -> bool:
         return bool(peer.command) and self._running[peer.name].poll() is not None

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,19 +45,26 @@ def _measure(arguments: argparse.Namespace) -> Measurement:
         _tell_missing(arguments.peers or list(NAMES), {peer.name for peer in peers})
         bench = Bench(folder, arguments.upstream_offers)
         stack.callback(bench.close)
-        peers = [peer for peer in peers if _joins(bench, peer)]
+
+        def measure(number: int, peer: Peer, workload: str) -> None:
+            if run := bench.run(number, peer, workload, arguments.seconds):
+                runs.append(run)
+
+        peers = [peer for peer in peers if _serves(partial(bench.join, peer))]
+        serving = peers
         for number in range(arguments.rounds):
             for workload in arguments.workloads:
-                runs += [run for peer in peers if (run := bench.run(number, peer, workload, arguments.seconds))]
+                serving = [peer for peer in serving if _serves(partial(measure, number, peer, workload))]
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     titles = {peer.name: (peer.title, peer.version) for peer in peers}
     return Measurement(_options(arguments), describe_machine(), titles, tuple(runs))
 
 
-def _joins(bench: Bench, peer: Peer) -> bool:
+def _serves(ask: Callable[[], None]) -> bool:
+    """Ask something of a peer; one that does not serve is left out from then on, with the reason told."""
     try:
-        bench.join(peer)
+        ask()
     except PeerError as error:
         print(f"left out: {error}", file=sys.stderr)
         return False

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.benchmarks.programs import Programs
+
 OFFERS = "PIPELINING CHUNKING 8BITMIME SIZE"
 
 
@@ -81,6 +83,18 @@ def test_a_peer_that_does_not_serve_tells_its_log(bench: Bench) -> None:
     mute = Peer("mute", "", ("echo", "why not"), {"clear": Address(HOST, 9)})
     with pytest.raises(PeerError, match=r"(?s)mute does not serve clear: Connection refused.*why not"):
         bench.join(mute)
+
+
+def test_a_peer_that_has_ended_is_started_again(bench: Bench, programs: Programs) -> None:
+    address = Address(HOST, 9025)
+    second = Peer("second", "", (str(programs.folder / "sink"), "--clear", str(address.port)), {"clear": address})
+    bench.join(second)
+    bench._running["second"].terminate()
+    bench._running["second"].wait(10)
+    run = bench.run(0, second, "clear", 0)
+    assert run is not None
+    assert (run.seen["errors"], run.taken["sessions"]) == (0, 0)
+    assert run.seen["sessions"] == 50
 
 
 def test_names_are_unique_and_all_prepared(folder: Path) -> None:
