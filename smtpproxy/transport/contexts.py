@@ -80,6 +80,9 @@ _OLD_GROUPS = "X25519:P-256:P-384:P-521"
 _OP_PRIORITIZE_CHACHA = 1 << 21
 """SSL_OP_PRIORITIZE_CHACHA, which pyOpenSSL has no name for: a client without AES in hardware gets ChaCha20."""
 
+_MODE_ENABLE_PARTIAL_WRITE = 1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and has no name for: a call would write one record and return."""
+
 _SESSION_ID_CONTEXT = b"smtpproxy"
 
 
@@ -205,6 +208,7 @@ def _context(profile: TlsProfile, suites: str) -> SSL.Context:
     context.set_tls13_ciphersuites(_TLS13_SUITES)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 

@@ -17,10 +17,6 @@ from smtpproxy.transport import openssl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A memory BIO never shrinks: 64 KiB at a time keep what a busy connection holds on to below 110 KiB each way.
-SLICE_OCTETS = 64 * 1024
-_PLAINTEXT_SLICE_OCTETS = 3 * openssl.RECORD_OCTETS
-
 
 class Role(Enum):
     """Which end of a handshake a stream is."""
@@ -74,33 +70,25 @@ class TlsEngine:
 
     def decrypt(self, ciphertext: bytes | memoryview = b"") -> bytes:
         """Return all plaintext that can be had now; then look at ``finished`` and ``failure``."""
-        if len(ciphertext) > SLICE_OCTETS:
-            slices = range(0, len(ciphertext), SLICE_OCTETS)
-            return b"".join([self.decrypt(ciphertext[start : start + SLICE_OCTETS]) for start in slices])
-        if ciphertext:
-            openssl.feed(self.connection, ciphertext)
-        chunks: list[bytes] = []
-        try:
-            while (plaintext := openssl.read(self.connection)) is not None:
-                chunks.append(plaintext)
-        except SSL.ZeroReturnError:
-            self.finished = True
-        except SSL.Error as error:
-            self.failure = error
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        plaintext, end = openssl.unprotect(self.connection, ciphertext)
+        if end is not None:
+            if isinstance(end, SSL.ZeroReturnError):
+                self.finished = True
+            else:
+                self.failure = end
+        return plaintext
 
-    def encrypt(self, plaintext: bytes | memoryview) -> bytes:
+    def encrypt(self, plaintext: bytes) -> bytes:
         """Return the records for ``plaintext``, behind all that was still to go out."""
-        if len(plaintext) > _PLAINTEXT_SLICE_OCTETS:
-            view, slices = memoryview(plaintext), range(0, len(plaintext), _PLAINTEXT_SLICE_OCTETS)
-            return b"".join([self.encrypt(view[start : start + _PLAINTEXT_SLICE_OCTETS]) for start in slices])
-        openssl.write(self.connection, plaintext)
-        return self.outgoing()
+        limit = openssl.PLAINTEXT_OCTETS
+        if len(plaintext) <= limit:
+            return openssl.protect(self.connection, plaintext)
+        parts = [plaintext[start : start + limit] for start in range(0, len(plaintext), limit)]
+        return b"".join([openssl.protect(self.connection, part) for part in parts])
 
     def outgoing(self) -> bytes:
         """Return all octets that are to go out, empty if there are none."""
-        octets = openssl.take(self.connection)
-        return octets if len(octets) < openssl.TAKEN_OCTETS else octets + self.outgoing()
+        return openssl.take(self.connection)
 
     def close_notify(self) -> bytes:
         """Return the octets that end our half."""

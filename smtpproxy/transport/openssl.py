@@ -26,6 +26,7 @@ _NEEDED = (
     "ERR_clear_error",
     "BIO_read",
     "BIO_write",
+    "BIO_get_mem_data",
     "SSL_read",
     "SSL_write",
     "SSL_get_error",
@@ -43,12 +44,22 @@ _NEEDED = (
 RECORD_OCTETS = 16384
 """The plaintext of one record at most; SSL_read never returns more."""
 
-TAKEN_OCTETS = 64 * 1024
-"""What `take` returns at most."""
+SLICE_OCTETS = 3 * RECORD_OCTETS
+"""What a memory BIO is given at a time: it never shrinks, so that 48 KiB keep what a busy connection holds on to below
+70 KiB each way."""
+
+PLAINTEXT_OCTETS = 256 * 1024
+"""What `protect` takes at most."""
+
+RECORDS_OCTETS = PLAINTEXT_OCTETS + 64 * 1024
+"""Room for its records, and for all that a peer can make us say meanwhile."""
 
 # One for all, as the reactor's thread alone reads and writes TLS: pyOpenSSL makes a new one for every call.
-_scratch: Any = _ffi.new("char[]", TAKEN_OCTETS)
-_scratch_view: Any = _ffi.buffer(_scratch)
+_plaintext: Any = _ffi.new("char[]", PLAINTEXT_OCTETS + 2 * RECORD_OCTETS)
+_plaintext_view: Any = _ffi.buffer(_plaintext)
+_records: Any = _ffi.new("char[]", RECORDS_OCTETS)
+_records_view: Any = _ffi.buffer(_records)
+_start: Any = _ffi.new("char **")
 
 LEAST_VERSION = 0x30000000
 """OpenSSL 3.0: the first whose strict verification checks what RFC 5280 demands of extensions."""
@@ -104,14 +115,14 @@ def encoded_session(connection: SSL.Connection) -> bytes:
 
 
 def chain_octets(connection: SSL.Connection) -> int:
-    """Return how many octets of certificates the connection's session holds on to, 64 KiB for more than that."""
+    """Return how many octets of certificates the connection's session holds on to, 320 KiB for more than that."""
     chain = _lib.SSL_get_peer_cert_chain(_ssl(connection))
     if chain == _ffi.NULL:
         return 0
     bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
     for number in range(_lib.sk_X509_num(chain)):
         _lib.i2d_X509_bio(bio, _lib.sk_X509_value(chain, number))
-    count: int = _lib.BIO_read(bio, _scratch, TAKEN_OCTETS)
+    count: int = _lib.BIO_read(bio, _records, RECORDS_OCTETS)
     return count
 
 
@@ -129,42 +140,88 @@ def feed(connection: SSL.Connection, ciphertext: bytes | memoryview) -> None:
     _lib.BIO_write(connection._into_ssl, octets, len(octets))  # noqa: SLF001
 
 
-def read(connection: SSL.Connection) -> bytes | None:
-    """Return the plaintext of one record, ``None`` until more octets have been fed.
+def unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tuple[bytes, SSL.Error | None]:
+    """Return all plaintext that can be had from ``ciphertext`` and what was fed before, and what ended TLS behind it.
+
+    Args:
+        connection: behind its handshake.
+        ciphertext: any number of octets.
+
+    Returns:
+        the plaintext, and `SSL.ZeroReturnError` if the peer has ended its half, another `SSL.Error` if TLS is broken.
+    """
+    plaintext, result = _unprotect(connection, ciphertext)
+    return plaintext, None if result > 0 else _error_of(connection, result)
+
+
+def _unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tuple[bytes, int]:
+    """Return the plaintext, and what `_error_of` is to look at, 1 if nothing.
+
+    No exception may begin here: one that is kept keeps this frame, and CPython's collector crashes on a memoryview that
+    somebody exports.
+    """
+    ssl, bio = connection._ssl, connection._into_ssl  # noqa: SLF001
+    octets = _ffi.from_buffer(ciphertext)
+    total = len(octets)
+    fed = got = 0
+    full: list[bytes] = []
+    while True:
+        if fed < total:
+            fed += _lib.BIO_write(bio, octets + fed, min(total - fed, SLICE_OCTETS))
+        while (count := _lib.SSL_read(ssl, _plaintext + got, RECORD_OCTETS)) > 0:
+            got += count
+            if got > PLAINTEXT_OCTETS:
+                full.append(_plaintext_view[:got])
+                got = 0
+            if not _lib.BIO_get_mem_data(bio, _start):  # OpenSSL reads no octet ahead, so that it has none left either
+                break
+        is_over = count <= 0 and _lib.SSL_get_error(ssl, count) != _WANT_READ
+        if is_over or fed == total:
+            plaintext = _plaintext_view[:got]
+            return (b"".join([*full, plaintext]) if full else plaintext), count if is_over else 1
+
+
+def _error_of(connection: SSL.Connection, result: int) -> SSL.Error:
+    """Without a traceback, for it is kept: frames refer to what refers to it."""
+    try:
+        connection._raise_ssl_error(connection._ssl, result)  # noqa: SLF001
+    except SSL.Error as error:
+        return error.with_traceback(None)
+    raise AssertionError("a read without octets that did not fail")
+
+
+def protect(connection: SSL.Connection, plaintext: bytes) -> bytes:
+    """Return the records for ``plaintext``, behind all that was still to go out.
+
+    Args:
+        connection: behind its handshake.
+        plaintext: at most `PLAINTEXT_OCTETS`.
 
     Raises:
-        SSL.ZeroReturnError: the peer has ended its half.
         SSL.Error: TLS is broken.
     """
-    ssl = connection._ssl  # noqa: SLF001
-    count: int = _lib.SSL_read(ssl, _scratch, RECORD_OCTETS)
-    if count > 0:
-        plaintext: bytes = _scratch_view[:count]
-        return plaintext
-    if _lib.SSL_get_error(ssl, count) != _WANT_READ:
-        connection._raise_ssl_error(ssl, count)  # noqa: SLF001
-    return None
-
-
-def write(connection: SSL.Connection, plaintext: bytes | memoryview) -> None:
-    """Encrypt all of ``plaintext``, record by record; `take` has the records then.
-
-    Raises:
-        SSL.Error: TLS is broken.
-    """
+    ssl, bio = connection._ssl, connection._from_ssl  # noqa: SLF001
     octets = _ffi.from_buffer(plaintext)
-    ssl, done, total = connection._ssl, 0, len(octets)  # noqa: SLF001
-    while done < total:  # pyOpenSSL's contexts write a record a call
-        count: int = _lib.SSL_write(ssl, octets + done, total - done)
+    total = len(plaintext)
+    done = taken = 0
+    while done < total:
+        count: int = _lib.SSL_write(ssl, octets + done, min(total - done, SLICE_OCTETS))
         if count <= 0:
             connection._raise_ssl_error(ssl, count)  # noqa: SLF001
         done += count
+        taken += _lib.BIO_read(bio, _records + taken, RECORDS_OCTETS - taken)
+    records: bytes = _records_view[:taken]
+    return records if taken < RECORDS_OCTETS else records + take(connection)
 
 
 def take(connection: SSL.Connection) -> bytes:
-    """Return octets that are to go out, at most 64 KiB of them; empty if there are none."""
-    count: int = _lib.BIO_read(connection._from_ssl, _scratch, TAKEN_OCTETS)  # noqa: SLF001
-    return _scratch_view[:count] if count > 0 else b""
+    """Return all octets that are to go out; empty if there are none."""
+    taken: list[bytes] = []
+    while (count := _lib.BIO_read(connection._from_ssl, _records, RECORDS_OCTETS)) > 0:  # noqa: SLF001
+        taken.append(_records_view[:count])
+        if count < RECORDS_OCTETS:
+            break
+    return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
 def _ssl(connection: SSL.Connection) -> Any:  # noqa: ANN401  # a cffi pointer has no type

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from OpenSSL import SSL
 
-from smtpproxy.transport.engine import SLICE_OCTETS, Role, TlsEngine
-from smtpproxy.transport.openssl import RECORD_OCTETS, session_reused
+from smtpproxy.transport.engine import Role, TlsEngine
+from smtpproxy.transport.openssl import PLAINTEXT_OCTETS, RECORD_OCTETS, RECORDS_OCTETS, SLICE_OCTETS, session_reused
 from tests.transport.streams import NAME, client_context, server_context
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def meet(
 
 @pytest.mark.parametrize(
     "octets",
-    [1, 2 * RECORD_OCTETS, 3 * RECORD_OCTETS, 3 * RECORD_OCTETS + 1, SLICE_OCTETS, SLICE_OCTETS + 1, 1_000_003],
+    [1, 2 * RECORD_OCTETS, SLICE_OCTETS, SLICE_OCTETS + 1, PLAINTEXT_OCTETS, PLAINTEXT_OCTETS + 1, 1_000_003],
 )
 def test_any_size_comes_out_as_it_went_in(octets: int) -> None:
     client, server = secured()
@@ -64,6 +64,26 @@ def test_what_was_read_before_an_error_is_kept() -> None:
     assert client.decrypt(server.close_notify()) == b""  # the alert that names the error, and no closure
     assert client.failure is not None
     assert not client.finished
+
+
+def test_an_error_that_is_kept_keeps_no_frames_and_what_they_refer_to() -> None:
+    client, server = secured()
+    server.decrypt(memoryview(bytearray(b"\x17\x03\x03\x00\x20" + bytes(32))))
+    assert server.failure is not None
+    assert server.failure.__traceback__ is None
+    with pytest.raises(SSL.Error):
+        server.encrypt(b"too late")
+    assert client.failure is None
+
+
+@pytest.mark.parametrize("octets", [RECORDS_OCTETS // 2, RECORDS_OCTETS, 2 * RECORDS_OCTETS])
+def test_what_still_had_to_go_out_goes_out_first_however_much_it_is(octets: int) -> None:
+    client, server = secured()
+    waiting = os.urandom(octets)
+    for start in range(0, octets, RECORD_OCTETS):
+        client.connection.sendall(waiting[start : start + RECORD_OCTETS])
+    assert server.decrypt(client.encrypt(b"last")) == waiting + b"last"
+    assert client.outgoing() == b""
 
 
 def test_an_end_is_told_apart_from_an_error() -> None:
