@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from smtpproxy.audit import (
@@ -24,6 +25,12 @@ Document: TypeAlias = dict[str, Any]
 SCHEMA = 1
 """Raised when a field changes its meaning or goes; a new field does not raise it."""
 
+MAX_KEPT_FACTS = 1024
+"""Facts of handshakes whose JSON is kept, 1 to 3 KiB each with the certificate that they refer to."""
+
+MAX_KEPT_OCTETS = 8 * 1024
+"""Of a certificate; OpenSSL takes 100 KiB, which is not worth keeping."""
+
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -37,7 +44,11 @@ def document_of(record: Record, time: str) -> str | None:
     if isinstance(record, TlsRecord) and isinstance(record.outcome, TlsFacts):
         return None
     kind, body = _body(record)
-    return _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
+    document = _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
+    if isinstance(record, TransactionRecord | SessionRecord):
+        legs = f'"client_tls":{_tls(record.client_tls)},"upstream_tls":{_tls(record.upstream_tls)}'
+        return f"{document[:-1]},{legs}}}"
+    return document
 
 
 def _body(record: Record) -> tuple[str, Document]:
@@ -75,8 +86,6 @@ def _transaction(record: TransactionRecord) -> Document:
         "recipients": [_recipient(each) for each in record.recipients],
         "rules": list(record.rules),
         "message_rules": list(record.message_rules),
-        "client_tls": _tls(record.client_tls),
-        "upstream_tls": _tls(record.upstream_tls),
         "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "size": record.size_octets,
@@ -102,8 +111,6 @@ def _session(record: SessionRecord) -> Document:
     return {
         "ended": record.ended,
         "helo": escaped(record.helo),
-        "client_tls": _tls(record.client_tls),
-        "upstream_tls": _tls(record.upstream_tls),
         "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "removed": list(record.removed),
@@ -128,10 +135,17 @@ def _failure(failure: TlsFailure | None) -> Document | None:
     return None if failure is None else {"reason": failure.reason.value, "detail": failure.detail}
 
 
-def _tls(facts: TlsFacts | None) -> Document | None:
+def _tls(facts: TlsFacts | None) -> str:
+    """The same few facts come again and again, and stand in two documents of each session."""
     if facts is None:
-        return None
-    return {
+        return "null"
+    if facts.peer is None or len(facts.peer.der) <= MAX_KEPT_OCTETS:
+        return _kept_tls(facts)
+    return _tls_document(facts)
+
+
+def _tls_document(facts: TlsFacts) -> str:
+    fields = {
         "version": version_name(facts),
         "cipher": facts.cipher,
         "resumed": facts.resumed,
@@ -141,6 +155,10 @@ def _tls(facts: TlsFacts | None) -> Document | None:
         "names": list(facts.peer.dns_names + facts.peer.ip_addresses) if facts.peer else [],
         "fingerprint": facts.peer.fingerprint if facts.peer else None,
     }
+    return _encode(fields)
+
+
+_kept_tls = lru_cache(maxsize=MAX_KEPT_FACTS)(_tls_document)
 
 
 def _reply(reply: Reply | None) -> str | None:

@@ -5,7 +5,7 @@ Whatever a peer sent is escaped: no record can begin a new line or move a termin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import assert_never
 
 from smtpproxy.audit import (
     Crash,
@@ -25,32 +25,30 @@ _BRACKETS = {ord("<"): "\\x3c", ord(">"): "\\x3e"}
 _VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 
 
-def lines_of(record: Record) -> Iterator[str]:
+def lines_of(record: Record) -> list[str]:
     """Return the log lines of a record, without line ends."""
-    head = f"{record.origin.session}: "
-    return (head + line for line in _lines(record))
-
-
-def _lines(record: Record) -> Iterator[str]:
+    head = record.origin.session
     match record:
-        case TransactionRecord():
-            yield from _transaction(record)
-        case SessionRecord():
-            yield _session(record)
         case TlsRecord(origin, leg, outcome):
-            yield _tls(origin, leg, outcome)
+            return [f"{head}: {_tls(origin, leg, outcome)}"]
+        case TransactionRecord():
+            return [f"{head}: {line}" for line in _transaction(record)]
+        case SessionRecord():
+            return [f"{head}: {_session(record)}"]
         case Incident(origin, leg, token):
-            yield f"warning: {token} on the {leg} leg, client={origin.client}, policy={quoted(origin.policy)}"
+            warning = f"warning: {token} on the {leg} leg, client={origin.client}, policy={quoted(origin.policy)}"
+            return [f"{head}: {warning}"]
         case Crash(_, reference, error):
-            yield f"error: the session failed with {error}, reference {reference}; both legs are closed"
+            return [f"{head}: error: the session failed with {error}, reference {reference}; both legs are closed"]
+        case _:
+            assert_never(record)
 
 
-def _transaction(record: TransactionRecord) -> Iterator[str]:
+def _transaction(record: TransactionRecord) -> list[str]:
     tail = f"from={bracketed(record.sender)}, {_facts(record)}"
     if not record.recipients:
-        yield f"{tail}, status={_status(record)} ({_reply(record.reply)})"
-    for result in record.recipients:
-        yield f"to={bracketed(result.address)}, {tail}, {_result(result)}"
+        return [f"{tail}, status={_status(record)} ({_reply(record.reply)})"]
+    return [f"to={bracketed(result.address)}, {tail}, {_result(result)}" for result in record.recipients]
 
 
 def _status(record: TransactionRecord) -> str:
@@ -58,17 +56,15 @@ def _status(record: TransactionRecord) -> str:
 
 
 def _facts(record: TransactionRecord) -> str:
-    facts = [
-        f"client={record.origin.client}",
-        f"relay={record.origin.upstream}",
-        f"policy={quoted(record.origin.policy)}",
-        f"tls={_brief(record.client_tls)}/{_brief(record.upstream_tls)}",
-        f"size={record.size_octets}",
-        f"inspected={'yes' if record.inspected else f'no, because {record.not_inspected_because}'}",
-    ]
-    facts += ["downgraded"] * record.downgraded + ["normalized"] * record.normalized
-    facts += ["ambiguous_delivery"] * record.ambiguous_delivery
-    return ", ".join(facts)
+    inspected = "yes" if record.inspected else f"no, because {record.not_inspected_because}"
+    downgraded = ", downgraded" if record.downgraded else ""
+    normalized = ", normalized" if record.normalized else ""
+    ambiguous = ", ambiguous_delivery" if record.ambiguous_delivery else ""
+    return (
+        f"client={record.origin.client}, relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
+        f"tls={_brief(record.client_tls)}/{_brief(record.upstream_tls)}, size={record.size_octets}, "
+        f"inspected={inspected}{downgraded}{normalized}{ambiguous}"
+    )
 
 
 def _result(result: RecipientResult) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from smtpproxy.audit import Record
 from smtpproxy.errors import SmtpProxyError
@@ -53,11 +54,26 @@ class RecordWriter:
         """Write one record."""
         self.tally.count(record)
         for line in lines_of(record):
-            self._log.info("{record_line}", record_line=line)
+            self._say(line)
         if self._descriptor is not None:
             document = document_of(record, datetime.now(UTC).isoformat(timespec="milliseconds"))
             if document is not None:
                 self._append(self._descriptor, document)
+
+    def _say(self, line: str) -> None:
+        """What ``Logger.info`` does at a third of its price: most of that goes into a search for the level's name."""
+        log = self._log
+        log.observer(
+            {
+                "log_logger": log,
+                "log_level": LogLevel.info,
+                "log_namespace": log.namespace,
+                "log_source": log.source,
+                "log_format": "{record_line}",
+                "log_time": time(),
+                "record_line": line,
+            }
+        )
 
     def _append(self, descriptor: int, document: str) -> None:
         """A full disk stops no mail: the log has the same facts; what it tore is a line of its own."""

@@ -6,7 +6,9 @@ Source: RFC 8446 s4.1.2 (versions); RFC 8460 s4.3 (result types, whose tokens ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
+
+from smtpproxy.enums import IdentityEnum
 
 
 class TlsVersion(IntEnum):
@@ -17,8 +19,10 @@ class TlsVersion(IntEnum):
     TLS1_2 = 0x0303
     TLS1_3 = 0x0304
 
+    __hash__ = int.__hash__  # as they compare; that of `Enum` is a Python function, and facts are looked up in tables
 
-class Chain(Enum):
+
+class Chain(IdentityEnum):
     """What was found of a peer's certificate chain: issuers, dates, purpose and strength, not names."""
 
     VALID = "valid"
@@ -27,7 +31,7 @@ class Chain(Enum):
     ABSENT = "absent"
 
 
-class TlsReason(Enum):
+class TlsReason(IdentityEnum):
     """Why a chain is not valid, a name does not match or a handshake failed."""
 
     STARTTLS_NOT_SUPPORTED = "starttls-not-supported"  # RFC 8460 s4.3.1
