@@ -25,7 +25,8 @@ COMMAND_LINE_OCTETS: Final = 2048
 Postfix: 2048 (`line_length_limit`). Exim: 16384, for AUTH, which has a limit of its own here."""
 
 AUTH_LINE_OCTETS: Final = 12_288
-"""RFC 4954 s4: 12288 with CRLF, for AUTH itself and for each response. Postfix: 12288 (`smtpd_sasl_response_limit`)."""
+"""RFC 4954 s4: 12288 with CRLF for a response. Postfix: 12288 (`smtpd_sasl_response_limit`). Taken for AUTH too, whose
+initial response is a token of some thousand octets where OAuth is spoken."""
 
 DISCARDED_LINE_OCTETS: Final = 65_536
 """RFC: none. An over-long command line is dropped unbuffered and answered at its end; a line of 32 times the limit is
