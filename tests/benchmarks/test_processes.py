@@ -21,8 +21,9 @@ def _started(source: str) -> subprocess.Popen[str]:
 
 def test_children_that_ended_count() -> None:
     process = _started(PARENT)
-    assert tree_cpu_s(process.pid) >= 0.3
+    used_s = tree_cpu_s(process.pid)
     process.communicate("\n")
+    assert used_s > 0.25  # the kernel counts in ticks
 
 
 def test_children_that_live_count() -> None:
