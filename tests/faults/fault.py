@@ -13,10 +13,11 @@ from smtpproxy.session.legs import Leg
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 PATIENCE: Final = (0, 1, 2, 3, 4, 6, 9)
 """Reactor turns between the last octet and the cut: from one that overtakes the octets to one behind all answers."""
+_WIRE_STEP: Final = 7  # inside a record one octet is like the next
 
 
 class Kind(Enum):
@@ -28,13 +29,20 @@ class Kind(Enum):
     KILL = "kill"  # of the proxy itself
 
 
+class Layer(Enum):
+    """Whose octets are counted."""
+
+    PLAINTEXT = "plaintext"
+    WIRE = "wire"  # handshakes and records
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One cut.
 
     Args:
         leg: the peer of which connection makes it.
-        offset: behind how many octets of plaintext that this peer sends.
+        offset: behind how many octets that this peer sends.
         kind: what it does.
         turns: how many reactor turns later.
         withheld: upstream keeps back its verdict about the message of this number until the cut is made.
@@ -45,6 +53,7 @@ class Fault:
     kind: Kind
     turns: int = 0
     withheld: int = 0
+    layer: Layer = Layer.PLAINTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +64,14 @@ class Reference:
         client: all of the client's plaintext.
         upstream: all of upstream's.
         ends: how much the client has sent when each message is whole.
+        wire: how many octets each of the two had to send for it; a few more or less the next time.
         encrypted: whether it ends inside TLS.
     """
 
     client: bytes
     upstream: bytes
     ends: tuple[int, ...]
+    wire: Mapping[Leg, int]
     encrypted: bool
 
     @property
@@ -90,6 +101,7 @@ def every_fault(reference: Reference) -> Iterator[Fault]:
             for kind in reference.kinds:
                 yield Fault(leg, offset, kind, PATIENCE[0])
                 yield Fault(leg, offset, kind, PATIENCE[-1])
+    yield from beneath_tls(reference, lambda size: range(0, size, _WIRE_STEP))
     yield from in_the_window(reference, PATIENCE)
 
 
@@ -100,7 +112,17 @@ def sampled_faults(reference: Reference, others: int, chance: random.Random) -> 
         chosen = interesting(octets) | {chance.randint(0, len(octets)) for _ in range(others)}
         for offset in sorted(chosen):
             yield Fault(leg, offset, chance.choice(reference.kinds), chance.choice(PATIENCE))
+    yield from beneath_tls(reference, lambda size: sorted(chance.sample(range(size), others)))
     yield from in_the_window(reference, (0, 2, 9))
+
+
+def beneath_tls(reference: Reference, offsets: Callable[[int], Iterable[int]]) -> Iterator[Fault]:
+    """Yield cuts in the middle of handshakes and records; ``offsets`` chooses among so many."""
+    if reference.encrypted:
+        for leg, size in reference.wire.items():
+            for offset in offsets(size):
+                for kind in (Kind.RESET, Kind.TRUNCATE):
+                    yield Fault(leg, offset, kind, PATIENCE[offset % len(PATIENCE)], layer=Layer.WIRE)
 
 
 def in_the_window(reference: Reference, patience: Sequence[int]) -> Iterator[Fault]:

@@ -128,6 +128,7 @@ class House:
             client,
             bytes(upstream.sent),
             tuple(client.index(end) + len(end) for end in ends),
+            wire={Leg.CLIENT: wire.wire_octets, Leg.UPSTREAM: upstream.wire_octets},
             encrypted=variant.way != "clear",
         )
 
@@ -148,7 +149,7 @@ class House:
             first=first,
             second=receiver.accepted,
             ambiguous=ambiguous,
-            vanished=fault.leg is Leg.CLIENT and fault.kind is Kind.RESET and not fault.withheld,
+            unheard=_unheard(fault),
         )
 
     async def _send(
@@ -170,6 +171,13 @@ class House:
     def _dial(self, variant: Variant, fault: Fault | None, cut: Cut) -> Wire:
         address = self._gateway.addresses[_BINDINGS[KINDS[variant.way]]]
         return Wire(socket.create_connection(address), fault, cut.has_come)
+
+
+def _unheard(fault: Fault) -> frozenset[bytes]:
+    """What the gateway sent a sender that resets may have come too late; what was withheld it cannot have sent."""
+    if fault.leg is Leg.UPSTREAM or fault.kind is not Kind.RESET:
+        return frozenset()
+    return frozenset(message.sender for number, message in enumerate(MESSAGES, 1) if number != fault.withheld)
 
 
 def receivers(internet: trustme.CA) -> dict[PortKind, Receiver]:

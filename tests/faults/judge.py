@@ -25,7 +25,7 @@ class Outcome:
         first: what upstream took of the sender's first session.
         second: what it took when the sender had sent again whatever was not confirmed.
         ambiguous: those whose delivery the proxy has on record as ambiguous; ``None`` if it could not write any more.
-        vanished: whether the sender reset the connection while its 250 may have been on the way.
+        unheard: those whose 250 may have been on its way when the sender reset the connection.
     """
 
     sent: Mapping[bytes, bytes]
@@ -33,7 +33,7 @@ class Outcome:
     first: Sequence[Accepted]
     second: Sequence[Accepted]
     ambiguous: frozenset[bytes] | None
-    vanished: bool = False
+    unheard: frozenset[bytes] = frozenset()
 
 
 def violations(outcome: Outcome) -> Iterator[str]:
@@ -74,5 +74,5 @@ def _on_record(outcome: Outcome, sender: bytes, taken: int) -> Iterator[str]:
     ambiguous = sender in outcome.ambiguous
     if sender in outcome.confirmed and ambiguous:
         yield f"{sender.decode()} was confirmed, and is on record as ambiguous"
-    if sender not in outcome.confirmed and taken and not ambiguous and not outcome.vanished:
+    if taken and not ambiguous and sender not in outcome.confirmed | outcome.unheard:
         yield f"{sender.decode()} may be doubled, and no record says so"

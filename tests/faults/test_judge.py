@@ -29,7 +29,7 @@ IN_THE_WINDOW = replace(SENT_AGAIN, first=[TAKEN_ONE, TAKEN_TWO], ambiguous=froz
         SENT_AGAIN,
         IN_THE_WINDOW,
         replace(IN_THE_WINDOW, ambiguous=None),  # killed: nobody could write
-        replace(IN_THE_WINDOW, ambiguous=frozenset(), vanished=True),
+        replace(IN_THE_WINDOW, ambiguous=frozenset(), unheard=frozenset({TWO})),
         replace(SENT_AGAIN, ambiguous=frozenset({TWO})),  # the dot left and did not arrive
     ],
 )
@@ -48,6 +48,7 @@ def test_what_may_be(outcome: Outcome) -> None:
         (replace(UNDISTURBED, first=[Accepted(ONE, b"1"), TAKEN_TWO]), "what nobody sent"),
         (replace(UNDISTURBED, first=[TAKEN_ONE, TAKEN_TWO, Accepted(b"", b"x")]), "what nobody sent"),
         (replace(IN_THE_WINDOW, ambiguous=frozenset()), "no record says so"),
+        (replace(IN_THE_WINDOW, ambiguous=frozenset(), unheard=frozenset({ONE})), "no record says so"),
         (replace(UNDISTURBED, ambiguous=frozenset({ONE})), "is on record as ambiguous"),
     ],
 )

@@ -96,6 +96,7 @@ class Kills(TestCase):
         receiver.begin(variant.way, fault if fault.leg is Leg.UPSTREAM else None, cut)
         wire = self.dial(proxy, variant, fault if fault.leg is Leg.CLIENT else None, cut)
         confirmed = await self.send(wire, variant, MESSAGES)
+        await cut.wait()
         first = receiver.accepted
         receiver.begin(variant.way, None, Cut())
         owned = [message for message in MESSAGES if message.sender not in confirmed]

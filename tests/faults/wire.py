@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from tests.faults.fault import Fault, Kind
+from tests.faults.fault import Fault, Kind, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ class Wire:
 
     Attributes:
         sent: the plaintext that left.
+        wire_octets: how much left in all, TLS's own included.
         is_open: whether the descriptor is.
     """
 
@@ -61,14 +62,16 @@ class Wire:
         self._on_cut = on_cut
         self._received = bytearray()
         self._waiting: Deferred[None] | None = None
-        self._ended = self._mute = False
+        self._ended = self._mute = self._silent = False
         self._tls: ssl.SSLObject | None = None
         self._shaken = False
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.sent = bytearray()
+        self.wire_octets = 0
         self.is_open = True
         reactor.addReader(self)
         self.write(b"")  # the fault may come before the first octet
+        self._put(b"")
 
     # What a peer does
 
@@ -76,13 +79,11 @@ class Wire:
         """Send; behind the fault nothing leaves any more, and nobody is told."""
         if self._mute:
             return
-        fault = self._fault
-        if fault is not None and len(self.sent) + len(octets) >= fault.offset:
-            octets = octets[: fault.offset - len(self.sent)]
-            self._mute = True
+        octets, fault = self._cut_off(octets, len(self.sent), Layer.PLAINTEXT)
+        self._mute = fault is not None
         self.sent += octets
         self._transmit(octets)
-        if fault is not None and self._mute:
+        if fault is not None:
             Deferred.fromCoroutine(self._come_to(fault))
 
     async def read_line(self) -> bytes:
@@ -185,14 +186,27 @@ class Wire:
         if octets and self._tls is not None:
             self._tls.write(octets)
             octets = self._outgoing.read()
-        if octets and self.is_open:
-            with suppress(OSError):  # the proxy is gone: what is read next tells
-                self._socket.send(octets)
+        self._put(octets)
 
-    def _flush(self) -> None:
-        if (octets := self._outgoing.read()) and self.is_open:
-            with suppress(OSError):
-                self._socket.send(octets)
+    def _put(self, octets: bytes) -> None:
+        """Hand octets to the kernel, as far as the fault lets them pass."""
+        if self._silent or not self.is_open:
+            return
+        octets, fault = self._cut_off(octets, self.wire_octets, Layer.WIRE)
+        self._silent = fault is not None
+        self.wire_octets += len(octets)
+        with suppress(OSError):  # the proxy is gone: what is read next tells
+            self._socket.send(octets)
+        if fault is not None:
+            self._mute = True
+            Deferred.fromCoroutine(self._come_to(fault))
+
+    def _cut_off(self, octets: bytes, before: int, layer: Layer) -> tuple[bytes, Fault | None]:
+        """Return what of ``octets`` may still leave, and the fault if it comes behind that."""
+        fault = self._fault
+        if fault is None or fault.layer is not layer or before + len(octets) < fault.offset:
+            return octets, None
+        return octets[: fault.offset - before], fault
 
     def _shake(self, tls: ssl.SSLObject) -> None:
         try:
@@ -202,7 +216,7 @@ class Wire:
             pass
         except ssl.SSLError:
             self._end()
-        self._flush()
+        self._put(self._outgoing.read())
 
     def _decrypt(self, tls: ssl.SSLObject) -> None:
         if not self._shaken:
@@ -215,7 +229,7 @@ class Wire:
                     return
                 self._received += octets
         except ssl.SSLWantReadError:
-            self._flush()
+            self._put(self._outgoing.read())
         except ssl.SSLError:
             self._end()
 
@@ -235,7 +249,7 @@ class Wire:
         if self._shaken and self._tls is not None and kind is Kind.FINISH:
             with suppress(ssl.SSLError):
                 self._tls.unwrap()
-            self._flush()
+            self._put(self._outgoing.read())
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 

@@ -79,7 +79,9 @@ def test_a_hundred_recipients_in_one_transaction(
 
 
 @pytest.mark.parametrize("mode", ["starttls", "smtps"])
-def test_postfix_with_its_session_cache_on(lab: Lab, postfix_server: Postfix, senders: Senders, mode: Mode) -> None:
+def test_postfix_resumes_and_verifies_all_the_same(
+    lab: Lab, postfix_server: Postfix, senders: Senders, mode: Mode
+) -> None:
     gateway = lab.gateway(postfix_server)
     sender = senders.postfix(gateway, mode, postfix.NAME)
     begin = len(sender.log)
