@@ -85,13 +85,13 @@ def test_postfix_resumes_and_verifies_all_the_same(
     gateway = lab.gateway(postfix_server)
     sender = senders.postfix(gateway, mode, postfix.NAME)
     begin = len(sender.log)
-    for _ in range(2):
+    for _ in range(3):  # the first shows that it keeps sessions, the second gets one
         sender.sent(sender.send([f"r@{postfix.DOMAIN}"], HEADERS))
     transactions = [each for each in gateway.records if each["record"] == "transaction"]
-    assert [each["client_tls"]["resumed"] for each in transactions] == [False, True]
+    assert transactions[-1]["client_tls"]["resumed"]
     how = "verified" if mode == "smtps" else "trusted"  # behind STARTTLS the client's SNI comes too late
-    assert [each["upstream_tls"]["verified"] for each in transactions] == [how, how]
-    assert sender.log[begin:].count("Verified TLS connection established") == 2
+    assert {each["upstream_tls"]["verified"] for each in transactions} == {how}
+    assert sender.log[begin:].count("Verified TLS connection established") == 3
 
 
 @pytest.mark.parametrize("mode", MODES)
