@@ -1,7 +1,6 @@
 """A TCP connection on the reactor that sends at once, and closes without losing a last reply.
 
-Source: RFC 9293 s3.6 (closing, half-closed connections); Twisted's `IReadWriteDescriptor`; epoll(7), socket(7),
-tcp(7) (TCP_QUICKACK, which does not last).
+Source: RFC 9293 s3.6 (closing, half-closed connections); socket(7); tcp(7) (TCP_QUICKACK, which does not last).
 """
 
 from __future__ import annotations
@@ -12,23 +11,15 @@ import struct
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IReactorFDSet,
-    IReactorPluggableNameResolver,
-    IReactorTime,
-    IReadWriteDescriptor,
-)
-from zope.interface import implementer
-
+from smtpproxy.transport.poller import poller_of
 from smtpproxy.transport.reports import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IDelayedCall
-    from twisted.python.failure import Failure
 
+    from smtpproxy.transport.poller import Reactor
     from smtpproxy.transport.reports import TcpUser
 
 READ_OCTETS = 256 * 1024  # a wake-up's read; larger ones gain nothing that could be measured
@@ -42,10 +33,6 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sen
 _buffer = memoryview(bytearray(READ_OCTETS))  # one for all: what is read is copied or decrypted before the next read
 
 
-class Reactor(IReactorFDSet, IReactorTime, IReactorPluggableNameResolver):
-    """What this room asks of Twisted's reactor."""
-
-
 class _Phase(Enum):
     OPEN = auto()
     FLUSHING = auto()  # closed by us, octets unsent
@@ -53,23 +40,24 @@ class _Phase(Enum):
     CLOSED = auto()
 
 
-@implementer(IReadWriteDescriptor)
 class TcpConnection:
     """A connected socket; EPOLLOUT is asked for after a short write only, EPOLLIN given up only when it fires unwanted.
 
-    An exception that leaves a method of the user is logged by the reactor, once, and ends this connection alone.
+    An exception that leaves a method of the user is logged, once, and ends this connection alone.
     """
 
     __slots__ = (
-        "_blocked", "_broken", "_drained_octets", "_ending", "_peer_finished", "_phase", "_reactor", "_registered",
-        "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
+        "_blocked", "_broken", "_descriptor", "_drained_octets", "_ending", "_peer_finished", "_phase", "_poller",
+        "_reactor", "_registered", "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, connected: socket.socket, user: TcpUser) -> None:
         connected.setblocking(False)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reply held back costs 40 ms a session
         self._reactor = reactor
+        self._poller = poller_of(reactor)
         self._socket = connected
+        self._descriptor = connected.fileno()
         self._user = user
         self._phase = _Phase.OPEN
         self._unsent = bytearray()
@@ -91,7 +79,7 @@ class TcpConnection:
             if sent == len(octets) or self._broken:
                 return
             self._unsent += memoryview(octets)[sent:]
-            self._reactor.addWriter(self)
+            self._poller.wait_to_write(self._descriptor, self)
         if not self._blocked and len(self._unsent) > BLOCKED_OCTETS:
             self.later(self._report_blocked)
 
@@ -102,7 +90,7 @@ class TcpConnection:
         self._wants_octets = True
         if not self._registered:
             self._registered = True
-            self._reactor.addReader(self)
+            self._poller.wait_to_read(self._descriptor, self)
 
     def pause_reading(self) -> None:
         """Take no more from the socket; the peer's octets then wait in the kernel."""
@@ -146,7 +134,7 @@ class TcpConnection:
             sent = self._send(octets, socket.MSG_MORE)
             if sent < len(octets) and not self._broken:
                 self._unsent += memoryview(octets)[sent:]
-                self._reactor.addWriter(self)
+                self._poller.wait_to_write(self._descriptor, self)
 
     def abort(self) -> None:
         """Drop what is unsent, reset the connection and close."""
@@ -154,19 +142,18 @@ class TcpConnection:
             self._reset(Ending.ABORTED)
 
     def later(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call on the reactor's next turn; an exception ends this connection."""
-        self._reactor.callLater(0, self._guard, function, *arguments)
+        """Call when the events at hand are dealt with; an exception ends this connection."""
+        self._poller.later(self._guard, function, *arguments)
 
-    def fileno(self) -> int:
-        """For the reactor: the descriptor, -1 once it is closed."""
-        return self._socket.fileno()
+    @property
+    def gone(self) -> bool:
+        """Whether the descriptor is given back."""
+        return self._socket.fileno() == -1
 
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
-        """For the reactor: nothing of the peer's in the log."""
-        return "-"
+    # From the poller
 
-    def doRead(self) -> None:  # noqa: N802 - Twisted's name
-        """For the reactor: octets, or the end, can be read."""
+    def readable(self) -> None:
+        """Read what can be read in one go."""
         if not self._wants_octets:
             self._stop_reading()
             return
@@ -184,15 +171,15 @@ class TcpConnection:
         else:
             self._throw_away(count)
 
-    def doWrite(self) -> None:  # noqa: N802 - Twisted's name
-        """For the reactor: the kernel takes octets again."""
-        if self._phase is _Phase.CLOSED:  # by this very event's doRead
+    def writable(self) -> None:
+        """Send on."""
+        if self._phase is _Phase.CLOSED:  # by this very event, read first
             return
         del self._unsent[: self._send(self._unsent)]
         if self._broken:
             return
         if not self._unsent:
-            self._reactor.removeWriter(self)
+            self._poller.stop_writing(self._descriptor)
         if self._phase is _Phase.FLUSHING:
             if not self._unsent:
                 self._shut_down()
@@ -200,12 +187,16 @@ class TcpConnection:
             self._blocked = False
             self._user.sending_unblocked()
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """For the reactor: an error without anything to read, an exception of the user's, or the reactor's end."""
-        if reason.check(ConnectionLost, ConnectionDone):
-            self._lose()
-        elif self._phase is not _Phase.CLOSED:
+    def hung_up(self) -> None:
+        """End: there is an error and nothing to read, or the reactor ends."""
+        self._lose()
+
+    def crashed(self) -> None:
+        """End after an exception of the user's."""
+        if self._phase is not _Phase.CLOSED:
             self._reset(Ending.CRASHED)
+
+    # Inside
 
     def _send(self, octets: bytes | bytearray, flags: int = 0) -> int:
         try:
@@ -220,7 +211,7 @@ class TcpConnection:
         """The peer is gone; what it said before is still to be read, if anyone reads."""
         self._broken = True
         self._unsent.clear()
-        self._reactor.removeWriter(self)
+        self._poller.stop_writing(self._descriptor)
         if not self._wants_octets or not isinstance(error, ConnectionError):
             self._lose()
 
@@ -231,7 +222,7 @@ class TcpConnection:
 
     def _stop_reading(self) -> None:
         self._registered = False
-        self._reactor.removeReader(self)
+        self._poller.stop_reading(self._descriptor)
 
     def _read_end(self) -> None:
         self.end_reading()
@@ -276,18 +267,16 @@ class TcpConnection:
         self._end(ending)
 
     def _end(self, ending: Ending) -> None:
-        """Leave the reactor, and close on its next turn.
+        """Wait for nothing more, and close when the events at hand are dealt with.
 
-        Closed now, the descriptor could be given to a connection accepted in this turn, which would then meet events of
-        ours that the reactor has fetched already.
+        Closed now, the descriptor could be given to a connection that is dialled while others of them are served.
         """
         if self._phase is _Phase.CLOSED:
             return
         self._phase = _Phase.CLOSED
         self._wants_octets = False
         self._cancel_timer()
-        self._reactor.removeReader(self)
-        self._reactor.removeWriter(self)
+        self._poller.forget(self._descriptor)
         self._unsent.clear()
         self.later(self._close, ending)
 
@@ -306,6 +295,5 @@ class TcpConnection:
         try:
             function(*arguments)
         except BaseException:
-            if self._phase is not _Phase.CLOSED:
-                self._reset(Ending.CRASHED)
+            self.crashed()
             raise
