@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtpproxy.transport.poller import Reactor
+from smtpproxy.transport.connection import Reactor
 
 reactor = cast("Reactor", _reactor)
 HOST = "127.0.0.1"

@@ -1,6 +1,7 @@
 """A TCP connection on the reactor that sends at once, and closes without losing a last reply.
 
-Source: RFC 9293 s3.6 (closing, half-closed connections); socket(7); tcp(7) (TCP_QUICKACK, which does not last).
+Source: RFC 9293 s3.6 (closing, half-closed connections); Twisted's `IReadWriteDescriptor`; epoll(7), socket(7),
+tcp(7) (TCP_QUICKACK, which does not last).
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ import struct
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from smtpproxy.transport.poller import poller_of
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IReactorFDSet,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IReadWriteDescriptor,
+)
+from zope.interface import implementer
+
 from smtpproxy.transport.reports import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.failure import Failure
 
-    from smtpproxy.transport.poller import Reactor
     from smtpproxy.transport.reports import TcpUser
 
 READ_OCTETS = 256 * 1024  # a wake-up's read; larger ones gain nothing that could be measured
@@ -33,6 +42,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sen
 _buffer = memoryview(bytearray(READ_OCTETS))  # one for all: what is read is copied or decrypted before the next read
 
 
+class Reactor(IReactorFDSet, IReactorTime, IReactorPluggableNameResolver):
+    """What this room asks of Twisted's reactor."""
+
+
 class _Phase(Enum):
     OPEN = auto()
     FLUSHING = auto()  # closed by us, octets unsent
@@ -40,24 +53,23 @@ class _Phase(Enum):
     CLOSED = auto()
 
 
+@implementer(IReadWriteDescriptor)
 class TcpConnection:
     """A connected socket; EPOLLOUT is asked for after a short write only, EPOLLIN given up only when it fires unwanted.
 
-    An exception that leaves a method of the user is logged, once, and ends this connection alone.
+    An exception that leaves a method of the user is logged by the reactor, once, and ends this connection alone.
     """
 
     __slots__ = (
-        "_blocked", "_broken", "_descriptor", "_drained_octets", "_ending", "_peer_finished", "_phase", "_poller",
-        "_reactor", "_registered", "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
+        "_blocked", "_broken", "_drained_octets", "_ending", "_peer_finished", "_phase", "_reactor", "_registered",
+        "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, connected: socket.socket, user: TcpUser) -> None:
         connected.setblocking(False)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reply held back costs 40 ms a session
         self._reactor = reactor
-        self._poller = poller_of(reactor)
         self._socket = connected
-        self._descriptor = connected.fileno()
         self._user = user
         self._phase = _Phase.OPEN
         self._unsent = bytearray()
@@ -79,7 +91,7 @@ class TcpConnection:
             if sent == len(octets) or self._broken:
                 return
             self._unsent += memoryview(octets)[sent:]
-            self._poller.wait_to_write(self._descriptor, self)
+            self._reactor.addWriter(self)
         if not self._blocked and len(self._unsent) > BLOCKED_OCTETS:
             self.later(self._report_blocked)
 
@@ -90,7 +102,7 @@ class TcpConnection:
         self._wants_octets = True
         if not self._registered:
             self._registered = True
-            self._poller.wait_to_read(self._descriptor, self)
+            self._reactor.addReader(self)
 
     def pause_reading(self) -> None:
         """Take no more from the socket; the peer's octets then wait in the kernel."""
@@ -134,7 +146,7 @@ class TcpConnection:
             sent = self._send(octets, socket.MSG_MORE)
             if sent < len(octets) and not self._broken:
                 self._unsent += memoryview(octets)[sent:]
-                self._poller.wait_to_write(self._descriptor, self)
+                self._reactor.addWriter(self)
 
     def abort(self) -> None:
         """Drop what is unsent, reset the connection and close."""
@@ -142,18 +154,19 @@ class TcpConnection:
             self._reset(Ending.ABORTED)
 
     def later(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call when the events at hand are dealt with; an exception ends this connection."""
-        self._poller.later(self._guard, function, *arguments)
+        """Call on the reactor's next turn; an exception ends this connection."""
+        self._reactor.callLater(0, self._guard, function, *arguments)
 
-    @property
-    def gone(self) -> bool:
-        """Whether the descriptor is given back."""
-        return self._socket.fileno() == -1
+    def fileno(self) -> int:
+        """For the reactor: the descriptor, -1 once it is closed."""
+        return self._socket.fileno()
 
-    # From the poller
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        """For the reactor: nothing of the peer's in the log."""
+        return "-"
 
-    def readable(self) -> None:
-        """Read what can be read in one go."""
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        """For the reactor: octets, or the end, can be read."""
         if not self._wants_octets:
             self._stop_reading()
             return
@@ -171,15 +184,15 @@ class TcpConnection:
         else:
             self._throw_away(count)
 
-    def writable(self) -> None:
-        """Send on."""
-        if self._phase is _Phase.CLOSED:  # by this very event, read first
+    def doWrite(self) -> None:  # noqa: N802 - Twisted's name
+        """For the reactor: the kernel takes octets again."""
+        if self._phase is _Phase.CLOSED:  # by this very event's doRead
             return
         del self._unsent[: self._send(self._unsent)]
         if self._broken:
             return
         if not self._unsent:
-            self._poller.stop_writing(self._descriptor)
+            self._reactor.removeWriter(self)
         if self._phase is _Phase.FLUSHING:
             if not self._unsent:
                 self._shut_down()
@@ -187,16 +200,12 @@ class TcpConnection:
             self._blocked = False
             self._user.sending_unblocked()
 
-    def hung_up(self) -> None:
-        """End: there is an error and nothing to read, or the reactor ends."""
-        self._lose()
-
-    def crashed(self) -> None:
-        """End after an exception of the user's."""
-        if self._phase is not _Phase.CLOSED:
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """For the reactor: an error without anything to read, an exception of the user's, or the reactor's end."""
+        if reason.check(ConnectionLost, ConnectionDone):
+            self._lose()
+        elif self._phase is not _Phase.CLOSED:
             self._reset(Ending.CRASHED)
-
-    # Inside
 
     def _send(self, octets: bytes | bytearray, flags: int = 0) -> int:
         try:
@@ -211,7 +220,7 @@ class TcpConnection:
         """The peer is gone; what it said before is still to be read, if anyone reads."""
         self._broken = True
         self._unsent.clear()
-        self._poller.stop_writing(self._descriptor)
+        self._reactor.removeWriter(self)
         if not self._wants_octets or not isinstance(error, ConnectionError):
             self._lose()
 
@@ -222,7 +231,7 @@ class TcpConnection:
 
     def _stop_reading(self) -> None:
         self._registered = False
-        self._poller.stop_reading(self._descriptor)
+        self._reactor.removeReader(self)
 
     def _read_end(self) -> None:
         self.end_reading()
@@ -267,16 +276,18 @@ class TcpConnection:
         self._end(ending)
 
     def _end(self, ending: Ending) -> None:
-        """Wait for nothing more, and close when the events at hand are dealt with.
+        """Leave the reactor, and close on its next turn.
 
-        Closed now, the descriptor could be given to a connection that is dialled while others of them are served.
+        Closed now, the descriptor could be given to a connection accepted in this turn, which would then meet events of
+        ours that the reactor has fetched already.
         """
         if self._phase is _Phase.CLOSED:
             return
         self._phase = _Phase.CLOSED
         self._wants_octets = False
         self._cancel_timer()
-        self._poller.forget(self._descriptor)
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
         self._unsent.clear()
         self.later(self._close, ending)
 
@@ -295,5 +306,6 @@ class TcpConnection:
         try:
             function(*arguments)
         except BaseException:
-            self.crashed()
+            if self._phase is not _Phase.CLOSED:
+                self._reset(Ending.CRASHED)
             raise

@@ -11,18 +11,18 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.interfaces import IResolutionReceiver
+from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
 from zope.interface import implementer
 
-from smtpproxy.transport.poller import poller_of
 from smtpproxy.transport.stream import Stream, StreamOwner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IAddress, IDelayedCall, IHostResolution
+    from twisted.python.failure import Failure
 
-    from smtpproxy.transport.poller import Reactor
+    from smtpproxy.transport.connection import Reactor
 
 CONNECT_LIMIT_S = 30.0  # as Postfix; RFC 5321 s4.5.3.2 names no such limit
 
@@ -198,13 +198,14 @@ def _hand_over(stream: Stream, owner: DialOwner) -> None:
     stream.begin()
 
 
+@implementer(IReadWriteDescriptor)
 class _Attempt:
     """One address; writable means connected, or refused."""
 
-    __slots__ = ("_dial", "_poller", "_socket")
+    __slots__ = ("_dial", "_reactor", "_socket")
 
     def __init__(self, reactor: Reactor, dialled_by: Dial) -> None:
-        self._poller = poller_of(reactor)
+        self._reactor = reactor
         self._dial = dialled_by
         self._socket: socket.socket | None = None
 
@@ -217,7 +218,7 @@ class _Attempt:
             return
         refused = _connect(self._socket, address, source)
         if refused == errno.EINPROGRESS or not refused:
-            self._poller.wait_to_write(self._socket.fileno(), self)
+            self._reactor.addWriter(self)
         else:
             self.fail(refused)
 
@@ -230,19 +231,22 @@ class _Attempt:
         if (connecting := self._take()) is not None:
             connecting.close()
 
-    def readable(self) -> None:
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        return "-"
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
         """Never asked for."""
 
-    def writable(self) -> None:
+    def doWrite(self) -> None:  # noqa: N802 - Twisted's name
         if self._socket is not None:
             self._settle(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
-    def hung_up(self) -> None:
+    def connectionLost(self, _reason: Failure) -> None:  # noqa: N802 - Twisted's name
         if self._socket is not None:
             self._settle(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET)
-
-    def crashed(self) -> None:
-        self.hung_up()
 
     def _settle(self, error: int) -> None:
         settled = self._take()
@@ -256,10 +260,10 @@ class _Attempt:
             self._dial.settled(settled)
 
     def _take(self) -> socket.socket | None:
-        """Wait no more and let go of the socket: its descriptor is soon somebody else's."""
+        """Leave the reactor and let go of the socket: its descriptor is soon somebody else's."""
         taken = self._socket
         if taken is not None:
-            self._poller.forget(taken.fileno())
+            self._reactor.removeWriter(self)
             self._socket = None
         return taken
 

@@ -13,15 +13,13 @@ from OpenSSL import SSL
 from smtpproxy.errors import ProtocolError
 from smtpproxy.tls.collector import HelloCollector
 from smtpproxy.tls.facts import TlsFailure, TlsReason
-from smtpproxy.transport.connection import READ_OCTETS, TcpConnection
+from smtpproxy.transport.connection import READ_OCTETS, Reactor, TcpConnection
 from smtpproxy.transport.engine import Role, TlsEngine
 from smtpproxy.transport.reports import Ending, StreamOwner
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-
-    from smtpproxy.transport.poller import Reactor
 
 __all__ = ["Ending", "Role", "Stream", "StreamOwner"]
 
@@ -79,7 +77,7 @@ class Stream:
     @property
     def gone(self) -> bool:
         """Whether the descriptor is given back."""
-        return self._tcp.gone
+        return self._tcp.fileno() == -1
 
     def begin(self) -> None:
         """Start to read; a stream that nobody has taken is aborted."""

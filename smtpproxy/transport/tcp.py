@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from smtpproxy.transport.poller import Reactor
+    from smtpproxy.transport.connection import Reactor
 
 BACKLOG = 1024  # a burst of connections while the reactor is at work; the kernel cuts it to net.core.somaxconn
 

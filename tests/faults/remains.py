@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from smtpproxy.net.driver import Driver
 from smtpproxy.session.session import Session
-from smtpproxy.transport.poller import poller_of
 from smtpproxy.transport.stream import Stream
 from tests.faults.wire import reactor, turns
 
@@ -24,7 +23,6 @@ class Remains:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        poller_of(reactor)  # the one descriptor that stays
         self._descriptors, self._calls = _descriptors(), _calls()
 
     async def vanish(self) -> None:

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtpproxy.tls.facts import TlsFailure
-from smtpproxy.transport.poller import Reactor
+from smtpproxy.transport.connection import Reactor
 from smtpproxy.transport.stream import Ending, Role, Stream
 from smtpproxy.transport.tcp import listen
 

@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IResolutionReceiver
 
+from smtpproxy.transport.connection import Reactor
 from smtpproxy.transport.dial import _loop_error, dial
-from smtpproxy.transport.poller import Reactor
 from smtpproxy.transport.stream import Ending, Stream
 from tests.transport.streams import HOST, HeldTime, Recorder, StreamCase, reactor
 

@@ -89,7 +89,7 @@ class EveryState(StreamCase):
 
     @staticmethod
     def gone(stream: Stream) -> bool:
-        return stream.gone
+        return stream._tcp.fileno() == -1
 
     async def test_close(self) -> None:
         async def check(owner: Recorder, stream: Stream, peer: socket.socket) -> None:

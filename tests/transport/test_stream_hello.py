@@ -44,7 +44,7 @@ def in_records(hello: bytes, size: int) -> bytes:
 
 
 def readable(peer: Stream) -> bool:
-    return bool(select.select([peer._tcp._descriptor], [], [], 0)[0])
+    return bool(select.select([peer._tcp.fileno()], [], [], 0)[0])
 
 
 class HelloTests(StreamCase):

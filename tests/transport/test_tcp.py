@@ -76,7 +76,7 @@ class ListenTests(StreamCase):
     async def test_a_reply_does_not_wait_for_an_acknowledgement(self) -> None:
         owner = Recorder()
         stream, _ = await self.pair(owner)
-        with socket.socket(fileno=os.dup(stream._tcp._descriptor)) as same:
+        with socket.socket(fileno=os.dup(stream._tcp.fileno())) as same:
             assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     async def test_a_send_has_left_when_it_returns(self) -> None:
