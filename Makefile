@@ -37,7 +37,7 @@ format: $(VENV)/.testable
 # CPU time of a session beside other proxies; as root in a network namespace of its own. BENCH_PYTHON=/usr/bin/python3
 # runs it, and so the proxy, by another interpreter than that of the tests.
 bench: $(BENCH_VENV)/.measurable
-	@$(BENCH_VENV)/bin/python -m benchmarks.compare $(ARGS)
+	@$(if $(filter-out $(PYTHON),$(BENCH_PYTHON)),BENCH_PYTHON=$(BENCH_PYTHON)) $(BENCH_VENV)/bin/python -m benchmarks.compare $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist benchmarks/build .debian_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ peers take part when they are installed. benchmarks/README.md tells how to read 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -58,7 +59,8 @@ def _measure(arguments: argparse.Namespace) -> Measurement:
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     titles = {peer.name: (peer.title, peer.version) for peer in peers}
-    return Measurement(_options(arguments), describe_machine(), titles, tuple(runs))
+    python = os.environ.get("BENCH_PYTHON", "")
+    return Measurement(_options(arguments), python, describe_machine(), titles, tuple(runs))
 
 
 def _serves(ask: Callable[[], None]) -> bool:

@@ -19,12 +19,14 @@ class Measurement:
 
     Args:
         options: of `make bench`, but for the workloads.
+        python: the interpreter that it was called with; nothing if none was named.
         machine: in one line.
         peers: by name, how each was set up and its version.
         all: the runs.
     """
 
     options: str
+    python: str
     machine: str
     peers: dict[str, tuple[str, str]]
     all: tuple[Run, ...]
@@ -38,7 +40,8 @@ class Measurement:
         """Return what measures these workloads again, or all that were measured."""
         chosen = workloads or self.runs.workloads()
         some = "" if len(chosen) == len(WORKLOADS) else f" --workloads {','.join(chosen)}"
-        return f'make bench ARGS="{self.options}{some}"'
+        by = f"BENCH_PYTHON={self.python} " if self.python else ""
+        return f'make bench {by}ARGS="{self.options}{some}"'
 
     def to_json(self) -> str:
         """Return all of it as JSON."""
@@ -49,7 +52,9 @@ class Measurement:
         """Return what `to_json` wrote."""
         found = json.loads(written)
         peers = {name: (title, version) for name, (title, version) in found["peers"].items()}
-        return cls(found["options"], found["machine"], peers, tuple(Run(**run) for run in found["all"]))
+        return cls(
+            found["options"], found["python"], found["machine"], peers, tuple(Run(**run) for run in found["all"])
+        )
 
 
 def describe_machine() -> str:

@@ -26,7 +26,7 @@ def publish(measurement: Measurement, docs: Path = DOCS) -> None:
     """
     page = docs / "performance.md"
     page.write_text(with_figures(page.read_text(), measurement))
-    footers = (_LEGS, f"{measurement.machine}; {measurement.command()}")
+    footers = (_LEGS, f"{measurement.machine}; commands and figures: docs/performance.md")
     (docs / "performance.svg").write_text(draw(panels(measurement.runs), footers))
 
 

@@ -14,7 +14,7 @@ from tests.benchmarks.samples import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOUND = Measurement("--rounds 1 --seconds 1", "a machine", {}, (run("smtpproxy", "clear", 1.0),))
+FOUND = Measurement("--rounds 1 --seconds 1", "", "a machine", {}, (run("smtpproxy", "clear", 1.0),))
 
 
 def _compare(*words: str) -> subprocess.CompletedProcess[str]:

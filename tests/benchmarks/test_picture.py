@@ -89,7 +89,7 @@ def test_resumed_sessions_are_measured_by_full_handshakes() -> None:
 
 
 def test_a_page_keeps_what_stands_outside_of_its_figures(tmp_path: Path) -> None:
-    found = Measurement("--rounds 3", "a machine", {}, SHORT)
+    found = Measurement("--rounds 3", "", "a machine", {}, SHORT)
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
@@ -103,4 +103,4 @@ def test_a_page_keeps_what_stands_outside_of_its_figures(tmp_path: Path) -> None
 
 def test_a_page_without_a_place_is_left_alone() -> None:
     with pytest.raises(ValueError, match="no place"):
-        with_figures("no marks", Measurement("", "", {}, ()))
+        with_figures("no marks", Measurement("", "", "", {}, ()))

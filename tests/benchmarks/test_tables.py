@@ -11,7 +11,7 @@ from tests.benchmarks.samples import NOTHING_TAKEN, run, runs
 
 
 def _measurement(*all_of_them: Run) -> Measurement:
-    return Measurement("--rounds 3 --seconds 2", "a machine", {"smtpproxy": ("as it is", "1")}, all_of_them)
+    return Measurement("--rounds 3 --seconds 2", "", "a machine", {"smtpproxy": ("as it is", "1")}, all_of_them)
 
 
 def _cells(measurement: Measurement, peer: str) -> list[str]:
@@ -80,6 +80,13 @@ def test_every_table_tells_its_command() -> None:
     assert "| sslsplit | 1.00 |" in page
     assert "| smtpproxy | as it is | 1 |" in page
     assert "a machine" in page
+
+
+def test_the_command_names_the_interpreter_if_one_was_named() -> None:
+    named = replace(_measurement(run("smtpproxy", "clear", 1.0)), python="/usr/bin/python3")
+    assert named.command() == (
+        'make bench BENCH_PYTHON=/usr/bin/python3 ARGS="--rounds 3 --seconds 2 --workloads clear"'
+    )
 
 
 def test_a_measurement_survives_json() -> None:
