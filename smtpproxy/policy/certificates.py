@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.policy.model import Direction
 from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts
 from smtpproxy.tls.names import matches
 
 
-class Signer(Enum):
+class Signer(IdentityEnum):
     """Who signs a minted leaf."""
 
     PROXY_AUTHORITY = "proxy authority"
     UNTRUSTED_AUTHORITY = "untrusted authority"
 
 
-class LeafKey(Enum):
+class LeafKey(IdentityEnum):
     """The kind of key of a minted leaf: ECDSA P-256, or RSA for clients whose hello has no ECDSA."""
 
     ECDSA = "ecdsa"

@@ -10,6 +10,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.policy.messages import MessageRule
 from smtpproxy.tls.facts import TlsVersion
 
@@ -23,7 +24,7 @@ class Direction(Enum):
     INBOUND = "inbound"
 
 
-class PortKind(Enum):
+class PortKind(IdentityEnum):
     """How a port's connections begin: in clear (25) or with a ClientHello (465)."""
 
     SMTP = "smtp"
@@ -57,7 +58,7 @@ class ActionKind(Enum):
     SERVER = "server"
 
 
-class Pfs(Enum):
+class Pfs(IdentityEnum):
     """Whether key exchanges with perfect forward secrecy are left out, mixed in or the only ones."""
 
     NONE = "none"
@@ -65,7 +66,7 @@ class Pfs(Enum):
     REQUIRED = "required"
 
 
-class CertificateValidation(Enum):
+class CertificateValidation(IdentityEnum):
     """Off: not looked at. Audit: recorded, untrusted leaf for the client. Enforce: refused."""
 
     OFF = "off"

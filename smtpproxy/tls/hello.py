@@ -24,6 +24,7 @@ _SIGNATURE_ALGORITHMS = 13
 _PRE_SHARED_KEY = 41
 _SUPPORTED_VERSIONS = 43
 _HOST_NAME = 0
+_EXTENSION_HEADER = struct.Struct(">HH")  # type and length
 _RANDOM_OCTETS = 32
 _GRAPHIC = frozenset(range(0x21, 0x7F))
 
@@ -128,13 +129,18 @@ def _extensions(body: _Reader) -> dict[int, bytes]:
     extensions: dict[int, bytes] = {}
     if body.at_end():  # RFC 5246 s7.4.1.2: a hello may end here
         return extensions
-    block = _Reader(body.vector(2))
+    block = body.vector(2)
     body.end()
-    while not block.at_end():
-        kind = block.integer(2)
-        if kind in extensions:  # RFC 8446 s4.2
+    position, end = 0, len(block)
+    while position < end:
+        start = position + _EXTENSION_HEADER.size
+        if start > end:
             raise ProtocolError("malformed-hello")
-        extensions[kind] = block.vector(2)
+        kind, length = _EXTENSION_HEADER.unpack_from(block, position)
+        position = start + length
+        if position > end or kind in extensions:  # RFC 8446 s4.2: none comes twice
+            raise ProtocolError("malformed-hello")
+        extensions[kind] = block[start:position]
     return extensions
 
 

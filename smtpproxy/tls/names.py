@@ -5,6 +5,7 @@ Source: RFC 9525 s6.3 (DNS names), s6.4 (IP addresses), s2 (the CN is never a na
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ MAX_NAME_OCTETS = 253
 
 MAX_LABEL_OCTETS = 63
 """Longest label (RFC 1035 s2.3.4)."""
+
+MAX_KEPT_NAMES = 4096
+"""Names whose form is kept; the same few come with every session."""
 
 _LEAST_WILDCARD_LABELS = 3
 """``*.example.net`` counts, ``*.net`` and ``*`` do not: no verifier that matters lets a whole TLD be one name."""
@@ -45,6 +49,11 @@ def ascii_name(name: str) -> str | None:
 
     Underscores pass: they stand in names of real mail hosts, though not in those of RFC 952.
     """
+    return None if len(name) > MAX_NAME_OCTETS + len(".") else _ascii_name(name)
+
+
+@lru_cache(maxsize=MAX_KEPT_NAMES)
+def _ascii_name(name: str) -> str | None:
     name = name.removesuffix(".")
     if not name.isascii():
         return _alabels(name)
