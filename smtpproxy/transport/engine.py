@@ -70,8 +70,9 @@ class TlsEngine:
 
     def decrypt(self, ciphertext: bytes | memoryview = b"") -> bytes:
         """Return all plaintext that can be had now; then look at ``finished`` and ``failure``."""
-        plaintext, end = openssl.unprotect(self.connection, ciphertext)
-        if end is not None:
+        plaintext, result = openssl.unprotect(self.connection, ciphertext)
+        if result <= 0:
+            end = openssl.error_of(self.connection, result)
             if isinstance(end, SSL.ZeroReturnError):
                 self.finished = True
             else:

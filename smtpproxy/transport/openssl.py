@@ -140,22 +140,15 @@ def feed(connection: SSL.Connection, ciphertext: bytes | memoryview) -> None:
     _lib.BIO_write(connection._into_ssl, octets, len(octets))  # noqa: SLF001
 
 
-def unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tuple[bytes, SSL.Error | None]:
-    """Return all plaintext that can be had from ``ciphertext`` and what was fed before, and what ended TLS behind it.
+def unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tuple[bytes, int]:
+    """Return all plaintext that can be had from ``ciphertext`` and what was fed before.
 
     Args:
         connection: behind its handshake.
         ciphertext: any number of octets.
 
     Returns:
-        the plaintext, and `SSL.ZeroReturnError` if the peer has ended its half, another `SSL.Error` if TLS is broken.
-    """
-    plaintext, result = _unprotect(connection, ciphertext)
-    return plaintext, None if result > 0 else _error_of(connection, result)
-
-
-def _unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tuple[bytes, int]:
-    """Return the plaintext, and what `_error_of` is to look at, 1 if nothing.
+        the plaintext, and what `error_of` is to look at, 1 if nothing.
 
     No exception may begin here: one that is kept keeps this frame, and CPython's collector crashes on a memoryview that
     somebody exports.
@@ -181,8 +174,11 @@ def _unprotect(connection: SSL.Connection, ciphertext: bytes | memoryview) -> tu
             return (b"".join([*full, plaintext]) if full else plaintext), count if is_over else 1
 
 
-def _error_of(connection: SSL.Connection, result: int) -> SSL.Error:
-    """Without a traceback, for it is kept: frames refer to what refers to it."""
+def error_of(connection: SSL.Connection, result: int) -> SSL.Error:
+    """Return what ended TLS: `SSL.ZeroReturnError` if the peer has ended its half, else how TLS broke.
+
+    It has no traceback, for it is kept: frames refer to what refers to it.
+    """
     try:
         connection._raise_ssl_error(connection._ssl, result)  # noqa: SLF001
     except SSL.Error as error:
@@ -200,9 +196,17 @@ def protect(connection: SSL.Connection, plaintext: bytes) -> bytes:
     Raises:
         SSL.Error: TLS is broken.
     """
+    if len(plaintext) > RECORD_OCTETS:
+        return _protect_many(connection, plaintext)
+    count: int = _lib.SSL_write(connection._ssl, plaintext, len(plaintext))  # noqa: SLF001
+    if count <= 0:
+        connection._raise_ssl_error(connection._ssl, count)  # noqa: SLF001
+    return take(connection)
+
+
+def _protect_many(connection: SSL.Connection, plaintext: bytes) -> bytes:
     ssl, bio = connection._ssl, connection._from_ssl  # noqa: SLF001
-    octets = _ffi.from_buffer(plaintext)
-    total = len(plaintext)
+    octets, total = _ffi.from_buffer(plaintext), len(plaintext)
     done = taken = 0
     while done < total:
         count: int = _lib.SSL_write(ssl, octets + done, min(total - done, SLICE_OCTETS))
@@ -216,12 +220,9 @@ def protect(connection: SSL.Connection, plaintext: bytes) -> bytes:
 
 def take(connection: SSL.Connection) -> bytes:
     """Return all octets that are to go out; empty if there are none."""
-    taken: list[bytes] = []
-    while (count := _lib.BIO_read(connection._from_ssl, _records, RECORDS_OCTETS)) > 0:  # noqa: SLF001
-        taken.append(_records_view[:count])
-        if count < RECORDS_OCTETS:
-            break
-    return taken[0] if len(taken) == 1 else b"".join(taken)
+    count: int = _lib.BIO_read(connection._from_ssl, _records, RECORDS_OCTETS)  # noqa: SLF001
+    taken: bytes = _records_view[:count] if count > 0 else b""
+    return taken if count < RECORDS_OCTETS else taken + take(connection)
 
 
 def _ssl(connection: SSL.Connection) -> Any:  # noqa: ANN401  # a cffi pointer has no type

@@ -80,9 +80,10 @@ def test_an_error_that_is_kept_keeps_no_frames_and_what_they_refer_to() -> None:
 def test_what_still_had_to_go_out_goes_out_first_however_much_it_is(octets: int) -> None:
     client, server = secured()
     waiting = os.urandom(octets)
-    for start in range(0, octets, RECORD_OCTETS):
-        client.connection.sendall(waiting[start : start + RECORD_OCTETS])
-    assert server.decrypt(client.encrypt(b"last")) == waiting + b"last"
+    for last in (b"last", os.urandom(PLAINTEXT_OCTETS)):
+        for start in range(0, octets, RECORD_OCTETS):
+            client.connection.sendall(waiting[start : start + RECORD_OCTETS])
+        assert server.decrypt(client.encrypt(last)) == waiting + last
     assert client.outgoing() == b""
 
 
