@@ -37,8 +37,16 @@ class Remains:
         return self._gateway.sessions_running > 0 or more_open or _calls() > self._calls
 
 
+async def forget_all_but(count: int) -> None:
+    """Return when only so many drivers, sessions and streams are in memory; a thread may have the last at hand."""
+    deadline = time.monotonic() + _LIMIT_S
+    while (now := living()) > count:
+        assert time.monotonic() < deadline, f"{now} in memory"
+        await turns(100)
+
+
 def living() -> int:
-    """Return how many drivers, sessions and streams there still are in memory."""
+    """Return how many drivers, sessions and streams there are in memory."""
     gc.collect()
     return sum(isinstance(each, Driver | Session | Stream) for each in gc.get_objects())
 
