@@ -43,9 +43,13 @@ def _greeted(client: socket.socket) -> None:
 
 
 def _early_talk(gateway: Gateway) -> None:
-    with _dial(gateway.smtp_port) as client:
-        client.sendall(b"EHLO " + SMUGGLED + b"\r\nMAIL FROM:<" + SMUGGLED + b"@a.test>\r\n")
-        assert b"554 5.5.1" in _read_all(client)
+    """On a busy machine upstream's greeting may come first: then nothing was early, and it is tried again."""
+    for _ in range(50):
+        with _dial(gateway.smtp_port) as client:
+            client.sendall(b"NOOP " + SMUGGLED + b"\r\nQUIT\r\n")
+            if _read_all(client).startswith(b"554 5.5.1"):
+                return
+    raise AssertionError("always greeted first")
 
 
 def _http(gateway: Gateway) -> None:
