@@ -31,6 +31,16 @@ class Chain(IdentityEnum):
     ABSENT = "absent"
 
 
+class Revocation(IdentityEnum):
+    """What is known of a chain's revocation."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"  # it was asked for, and nobody answered as they should
+    NOT_APPLICABLE = "not-applicable"  # neither responder nor list is named
+    UNCHECKED = "unchecked"
+
+
 class TlsReason(IdentityEnum):
     """Why a chain is not valid, a name does not match or a handshake failed."""
 
@@ -63,6 +73,7 @@ class PeerCertificate:
         dns_names: DNS names of the subject alternative name, A-labels in lower case; the CN is never a name.
         ip_addresses: textual IP addresses of the subject alternative name.
         not_after: end of validity, seconds since the epoch.
+        issuers: the octets of the certificates that the peer sent behind it, in its order.
     """
 
     der: bytes
@@ -70,6 +81,7 @@ class PeerCertificate:
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     not_after: int
+    issuers: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"PeerCertificate({self.fingerprint[:16]}, {', '.join(self.dns_names)})"
@@ -87,6 +99,8 @@ class TlsFacts:
         peer: the peer's certificate, ``None`` if it showed none.
         chain: the verdict on its chain.
         reason: why the chain is not valid, ``None`` otherwise.
+        revocation: whether anything of it was revoked.
+        second_opinion: what another verifier has against a chain that OpenSSL finds valid, as a token; else ``None``.
     """
 
     version: TlsVersion
@@ -96,6 +110,8 @@ class TlsFacts:
     peer: PeerCertificate | None = None
     chain: Chain = Chain.ABSENT
     reason: TlsReason | None = None
+    revocation: Revocation = Revocation.UNCHECKED
+    second_opinion: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
