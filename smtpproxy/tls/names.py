@@ -55,10 +55,8 @@ def ascii_name(name: str) -> str | None:
 @lru_cache(maxsize=MAX_KEPT_NAMES)
 def _ascii_name(name: str) -> str | None:
     name = name.removesuffix(".")
-    if not name.isascii():
-        return _alabels(name)
-    name = name.lower()
-    labels = name.split(".")
+    labels = name.lower().split(".") if name.isascii() else _alabels(name)
+    name = ".".join(labels)
     if len(name) > MAX_NAME_OCTETS or not all(_is_label(label) for label in labels):
         return None
     return name
@@ -88,11 +86,13 @@ def parse_address(name: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _alabels(name: str) -> str | None:
+def _alabels(name: str) -> list[str]:
+    """Encode label by label, for beside a U-label there may be one that no IDNA knows, with an underscore."""
     try:
-        return idna.encode(name, uts46=True).decode("ascii").lower()
+        labels = idna.uts46_remap(name, std3_rules=False).removesuffix(".").split(".")
+        return [label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels]
     except idna.IDNAError:
-        return None
+        return [""]
 
 
 def _is_label(label: str) -> bool:

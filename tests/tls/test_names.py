@@ -112,6 +112,25 @@ def test_a_wildcard_stands_for_exactly_one_label(host: str, label: str) -> None:
     assert not covers(wildcard, host.partition(".")[2])
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Bücher.example.", "xn--bcher-kva.example"),
+        ("BÜCHER\u3002Example", "xn--bcher-kva.example"),
+        ("_dmarc.mail_1.bücher.example", "_dmarc.mail_1.xn--bcher-kva.example"),
+        ("\uff58\uff3f\uff59.example", "x_y.example"),
+        ("xn--bcher-kva.bücher.example", "xn--bcher-kva.xn--bcher-kva.example"),
+        ("a b.bücher.example", None),
+        ("a..bücher.example", None),
+        ("\u2603.example", None),
+        (f"{'ü' * 60}.example", None),
+        (f"{'a' * 64}.bücher.example", None),
+    ],
+)
+def test_u_labels_stand_beside_labels_that_idna_does_not_know(name: str, expected: str | None) -> None:
+    assert ascii_name(name) == expected
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_a_name_in_wire_form_or_none(text: str) -> None:
     name = ascii_name(text)
