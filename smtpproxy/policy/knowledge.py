@@ -52,6 +52,7 @@ class MailHost:
         addresses: those of its A and AAAA records.
         secure: whether DNSSEC vouches for the addresses.
         tlsa: what it publishes for its port.
+        tlsa_domain: where that stands: the name itself, or what it is an alias of; empty without.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MailHost:
     addresses: frozenset[Address]
     secure: bool = False
     tlsa: TlsaSet = NO_TLSA
+    tlsa_domain: str = ""
 
 
 class StsMode(IdentityEnum):
@@ -90,6 +92,7 @@ class Knowledge:
         hosts: its mail exchangers.
         sts: its MTA-STS policy, ``None`` without.
         sts_answer: what the look-up of that came to.
+        alias_of: the domain that it is an alias of, ``None`` if it is none.
     """
 
     domain: str
@@ -98,6 +101,7 @@ class Knowledge:
     hosts: tuple[MailHost, ...] = ()
     sts: StsPolicy | None = None
     sts_answer: Answer = Answer.ABSENT
+    alias_of: str | None = None
 
     def host_at(self, address: Address) -> MailHost | None:
         """Return the mail exchanger that has ``address``, the most preferred one of several."""
