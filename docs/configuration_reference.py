@@ -10,7 +10,7 @@ from smtpproxy.config.fields import default_text, form_of, is_list, section_of
 from smtpproxy.config.forms import write_plain
 from smtpproxy.config.gateway_file import MainFile
 from smtpproxy.config.profile_file import ProfileFile
-from smtpproxy.config.section import Section
+from smtpproxy.config.section import Section, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,14 +76,14 @@ def _section(section: type[Section], path: str) -> Iterator[str]:
     yield f"{section.__doc__}\n"
     yield "| key | form | default | meaning |\n| --- | --- | --- | --- |"
     for name, info in section.model_fields.items():
-        yield f"| `{name}` | {_form(info)} | {_default(info)} | {info.description} |"
+        yield f"| `{key_of(name, info)}` | {_form(info)} | {_default(info)} | {info.description} |"
     yield ""
     if section.later:
         yield f"Not available yet: {', '.join(f'`{key}`' for key in sorted(section.later))}.\n"
     for name, info in section.model_fields.items():
         below = section_of(info)
         if below:
-            yield from _section(below, f"{path}.{name}".strip(".") + ("[]" if is_list(info) else ""))
+            yield from _section(below, f"{path}.{key_of(name, info)}".strip(".") + ("[]" if is_list(info) else ""))
 
 
 def _form(info: FieldInfo) -> str:

@@ -42,6 +42,24 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """How a recipient, or a sender, was judged by the encryption rules.
+
+    Args:
+        rule: the name of the one that decided, ``None`` where it did not come to that.
+        monitored: names of those that only monitor, each with the token of its refusal, ``None`` where it had none.
+        trace: of a refusal, the name of each rule with what was found of it, in order.
+    """
+
+    rule: str | None = None
+    monitored: tuple[tuple[str, str | None], ...] = ()
+    trace: tuple[tuple[str, str], ...] = ()
+
+
+UNJUDGED = Judgement()
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientResult:
     """One recipient of a transaction.
 
@@ -50,12 +68,14 @@ class RecipientResult:
         status: what became of it.
         reply: the reply that decided, ``None`` if abandoned.
         because: the policy's token if this proxy refused, else ``None``.
+        judgement: by the encryption rules.
     """
 
     address: bytes
     status: Status
     reply: Reply | None
     because: str | None = None
+    judgement: Judgement = UNJUDGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +85,8 @@ class TransactionRecord:
     Args:
         sender: the reverse-path's octets.
         recipients: every recipient that was asked for, in order.
-        rules: names of the encryption rules that applied.
+        rules: names of the encryption rules that applied, or could have where it did not come to a recipient.
+        trace: of a refusal before any recipient, the name of each rule with what was found of it.
         message_rules: names of the message rules that applied, in order.
         size_octets: content octets that came in.
         reply: the reply to the end of data or, without content, the one that ended the transaction.
@@ -83,6 +104,7 @@ class TransactionRecord:
     sender: bytes
     recipients: tuple[RecipientResult, ...]
     rules: tuple[str, ...]
+    trace: tuple[tuple[str, str], ...] = ()
     message_rules: tuple[str, ...]
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None

@@ -32,6 +32,7 @@ from smtpproxy.net.records import RecordWriter
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
+from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.contexts import Contexts
@@ -156,6 +157,7 @@ class Workshop:
         self._leaf_keys = make_leaf_keys()
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
         self._spool_usage = SpoolUsage()
+        self._broken_tls = BrokenTls()
         self.records = RecordFiles()
 
     def make(self, configuration: Configuration) -> Generation:
@@ -211,5 +213,6 @@ class Workshop:
             contexts=Contexts(SERVER_CONTEXTS),
             trust=configuration.certificates.trusted,
             spools=spools,
+            broken_tls=self._broken_tls,
             write=writer.write,
         )

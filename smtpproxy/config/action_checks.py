@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_file import EncryptionRuleSection, EsmtpSection, StartTlsSection
 from smtpproxy.config.section import part
-from smtpproxy.policy.model import ActionKind, Offer, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.model import ActionKind
+from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
 
 if TYPE_CHECKING:
     from smtpproxy.config.document import Document

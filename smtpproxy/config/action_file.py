@@ -9,10 +9,13 @@ from typing import Annotated, Any, ClassVar, Final, TypeVar
 from pydantic import Field
 from pydantic.config import JsonDict
 
+from smtpproxy.config.addresses import ANY, Networks
+from smtpproxy.config.entries import Entry
 from smtpproxy.config.fields import Derived
 from smtpproxy.config.forms import Form, Switch, Text, caseless, refusal, whole_number, words
 from smtpproxy.config.measures import duration, size
 from smtpproxy.config.message_rules import MAX_RULES, MessageRuleSection
+from smtpproxy.config.name_sources import MAX_NAMES, Name, SenderName
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
@@ -23,14 +26,14 @@ from smtpproxy.policy.model import (
     OPT_IN_KEYWORDS,
     ActionKind,
     BareNewline,
-    Failure,
-    Offer,
-    RecipientEncryption,
-    SenderEncryption,
 )
+from smtpproxy.policy.rules import Failure, Mode, Offer, RecipientEncryption, SenderEncryption
 
 DEFAULT_PROFILES: Final = {ActionKind.CLIENT: "TLS-Client.Standard", ActionKind.SERVER: "TLS-Server.Standard"}
 DEFAULT_OFFERS: Final = {ActionKind.CLIENT: Offer.HONEST, ActionKind.SERVER: Offer.ALWAYS}
+
+MAX_ENCRYPTION_RULES: Final = 1000
+"""Each is looked at for each recipient; thousands of partners belong into a list."""
 
 E = TypeVar("E", bound=Enum)
 
@@ -39,43 +42,64 @@ def _members(enum: type[E]) -> dict[str, E]:
     return {member.value: member for member in enum}
 
 
-def _parse_everybody(value: object) -> str:
-    if value == "*":
-        return "*"
-    raise refusal(f'{shown(value)}: patterns of recipients are not available yet; write to: ["*"] or leave it out')
+class RuleFailureSection(Section):
+    """How this rule's failures are told; what is left out is as `starttls.on_failure` says."""
 
-
-def _parse_enabled(value: object) -> bool:
-    if value is True:
-        return True
-    if value is False:
-        raise refusal("a rule that is switched off is not available yet; use starttls.enabled")
-    raise refusal(f"{shown(value)} is not allowed here; use true")
+    not_offered: Annotated[Failure | None, words(_members(Failure))] = Field(
+        default=None, description="Of this rule: upstream offers no STARTTLS."
+    )
+    handshake: Annotated[Failure | None, words(_members(Failure))] = Field(
+        default=None, description="Of this rule: the handshake with upstream failed."
+    )
+    certificate: Annotated[Failure | None, words(_members(Failure))] = Field(
+        default=None, description="Of this rule: upstream's certificate was refused."
+    )
 
 
 class EncryptionRuleSection(Section):
-    """One encryption rule: what mail asks of the sender's and of the recipient's side."""
+    """One encryption rule: whose mail it is for, and what that asks of the sender's and of the recipient's side.
 
-    later: ClassVar[frozenset[str]] = frozenset({"mode", "match", "from", "client", "sender_match", "on_failure"})
+    `to`, `from` and `client` must all match; one that is left out matches all.
+    """
 
     name: Text = Field(default="default", description="Named in records and in `smtpproxy policies`.")
-    enabled: Annotated[bool, Form("`true`", _parse_enabled, schema={"const": True})] = Field(
-        default=True, description="Whether the rule is looked at."
+    enabled: Switch = Field(default=True, description="Whether the rule is looked at.")
+    to: Annotated[tuple[Entry, ...], Field(min_length=1)] = Field(
+        default=("*",),
+        description="Recipients, or the address that upstream is dialled at: an address, a domain (itself only), "
+        "`*.domain` (any below it), an IP address or network, `@list`, or `*` for everybody.",
     )
-    to: Annotated[
-        tuple[Annotated[str, Form('`"*"`', _parse_everybody, schema={"const": "*"})], ...],
-        Field(min_length=1, max_length=1),
-    ] = Field(default=("*",), description="Whom the rule is for; `*` is everybody.")
-    sender: Annotated[SenderEncryption, words(_members(SenderEncryption), "verified")] = Field(
+    from_: Annotated[tuple[Entry, ...], Field(min_length=1)] = Field(
+        default=("*",),
+        alias="from",
+        description="Senders by the address in MAIL, or clients by theirs; written as in `to`.",
+    )
+    client: Annotated[tuple[Networks, ...], Field(min_length=1)] = Field(
+        default=(ANY,), description="Clients by their address."
+    )
+    sender: Annotated[SenderEncryption, words(_members(SenderEncryption))] = Field(
         default=SenderEncryption.OPTIONAL,
-        description="Encryption of the client leg: never offered (`none`), offered (`optional`), or demanded.",
+        description="Encryption of the client leg: never offered (`none`), offered (`optional`), demanded "
+        "(`required`), or demanded with a certificate of the client that is valid and bears a name of `sender_match` "
+        "(`verified`).",
     )
-    recipient: Annotated[
-        RecipientEncryption, words(_members(RecipientEncryption), "allowed", "verified", "dane", "mta-sts")
-    ] = Field(
+    recipient: Annotated[RecipientEncryption, words(_members(RecipientEncryption))] = Field(
         default=RecipientEncryption.PREFERRED,
-        description="Encryption of the upstream leg: never begun (`none`), used wherever it is to be had, in clear "
-        "otherwise (`preferred`), or demanded (`required`: no TLS, no delivery).",
+        description="Encryption of the upstream leg: never begun (`none`), begun if the sender used it (`allowed`), "
+        "used wherever it is to be had, in clear otherwise (`preferred`), demanded (`required`: no TLS, no delivery), "
+        "or demanded with a certificate that is valid and bears a name of `match` (`verified`), that matches what the "
+        "destination publishes by DANE (`dane`) or by MTA-STS (`mta-sts`).",
+    )
+    match: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_NAMES)] = Field(
+        default=("domain",),
+        description="Names that an upstream certificate may bear under `recipient: verified`: `domain` (the "
+        "recipient's), `mx` (its mail exchangers', where DNSSEC or MTA-STS vouches for them), `mx-insecure` (the same "
+        "on your word), or names.",
+    )
+    sender_match: Annotated[tuple[SenderName, ...], Field(min_length=1, max_length=MAX_NAMES)] = Field(
+        default=("domain",),
+        description="Names that a client's certificate may bear under `sender: verified`: `domain` (the sender's; "
+        "without sender the EHLO name), or names.",
     )
     offer: Annotated[
         Offer | None, words(_members(Offer)), Derived(lambda around: DEFAULT_OFFERS[around[0].kind].value)
@@ -84,6 +108,16 @@ class EncryptionRuleSection(Section):
         description="When clients are offered STARTTLS: `honest` only while the promise can be kept upstream, `always` "
         "whatever upstream does.",
         json_schema_extra={"default": "`honest` for kind `client`, `always` for kind `server`"},
+    )
+    mode: Annotated[Mode, words(_members(Mode))] = Field(
+        default=Mode.ENFORCE,
+        description="`enforce`: the rule decides; `monitor`: what it would have done is recorded, and the rules behind "
+        "it are looked at.",
+    )
+    on_failure: RuleFailureSection = Field(
+        default=RuleFailureSection(),
+        description="How this rule's failures are told.",
+        json_schema_extra={"default": "as `starttls.on_failure`"},
     )
 
 
@@ -132,10 +166,16 @@ class StartTlsSection(Section):
     profile: Annotated[Text | None, Derived(_default_profile)] = Field(
         default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
     )
-    rules: Annotated[tuple[EncryptionRuleSection, ...], Field(min_length=1, max_length=1)] = Field(
+    rules: Annotated[tuple[EncryptionRuleSection, ...], Field(min_length=1, max_length=MAX_ENCRYPTION_RULES)] = Field(
         default=(EncryptionRuleSection(),),
-        description="The encryption rules; exactly one in this version.",
+        description="The encryption rules, top-down: the first that matches decides. Mail that none matches is treated "
+        "by a rule of defaults.",
         json_schema_extra={"default": "one rule of defaults"},
+    )
+    fallback_memory: Annotated[int, duration(0, 86_400)] = Field(
+        default=600,
+        description="How long an upstream whose TLS broke is not asked for it again, where every rule lets mail go in "
+        "clear; `0s` asks it each time.",
     )
     on_failure: OnFailureSection = Field(default=OnFailureSection(), description="How demanded TLS that fails is told.")
 

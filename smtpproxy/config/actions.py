@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_checks import check_action
@@ -11,46 +12,58 @@ from smtpproxy.config.action_file import (
     ActionFile,
     EncryptionRuleSection,
     GeneralSection,
+    RuleFailureSection,
     StartTlsSection,
 )
+from smtpproxy.config.addresses import ANY
+from smtpproxy.config.entries import check_lists, resolve
 from smtpproxy.config.message_rule_checks import check_message_rules
+from smtpproxy.config.name_sources import name_sources
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part, problems
 from smtpproxy.policy.model import (
     ActionKind,
     Authentication,
-    EncryptionRule,
     Esmtp,
     General,
-    OnFailure,
     ProxyAction,
     StartTls,
     TlsProfile,
 )
+from smtpproxy.policy.rules import Audience, EncryptionRule, OnFailure, with_default
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from smtpproxy.config.document import Document
     from smtpproxy.config.problems import Report
+    from smtpproxy.policy.entries import Entries
 
 
 def make_actions(
-    documents: Mapping[str, Document | None], profiles: Mapping[str, TlsProfile | None], report: Report
+    documents: Mapping[str, Document | None],
+    profiles: Mapping[str, TlsProfile | None],
+    lists: Mapping[str, Entries],
+    report: Report,
 ) -> dict[str, ProxyAction | None]:
     """Return each proxy action by its name, ``None`` for one with mistakes, its own or its profiles'."""
     return {
-        name: _make_action(name, document, profiles, report) if document else None
+        name: _make_action(name, document, profiles, lists, report) if document else None
         for name, document in documents.items()
     }
 
 
 def _make_action(
-    name: str, document: Document, profiles: Mapping[str, TlsProfile | None], report: Report
+    name: str,
+    document: Document,
+    profiles: Mapping[str, TlsProfile | None],
+    lists: Mapping[str, Entries],
+    report: Report,
 ) -> ProxyAction | None:
     report.problems.extend(problems(ActionFile, document))
     for section in ("tls", "starttls"):
         check_reference(document, (section, "profile"), profiles, "TLS profile", report)
+    _check_rules(document, lists, report)
     check_action(document, report)
     check_message_rules(document, report)
     file = part(ActionFile, document)
@@ -64,7 +77,7 @@ def _make_action(
         name=name,
         kind=file.kind,
         implicit_profile=implicit,
-        starttls=_starttls(file, explicit),
+        starttls=_starttls(file, explicit, lists),
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
         authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),
@@ -72,19 +85,56 @@ def _make_action(
     )
 
 
-def _starttls(file: ActionFile, profile: TlsProfile) -> StartTls:
+def _check_rules(document: Document, lists: Mapping[str, Entries], report: Report) -> None:
+    rules = document.get("starttls", "rules")
+    for number in range(len(rules) if isinstance(rules, list) else 0):
+        for key in ("to", "from"):
+            check_lists(document, ("starttls", "rules", number, key), lists, report)
+
+
+def _starttls(file: ActionFile, profile: TlsProfile, lists: Mapping[str, Entries]) -> StartTls:
     section: StartTlsSection = file.starttls
     failure = section.on_failure
+    on_failure = OnFailure(failure.not_offered, failure.handshake, failure.certificate)
+    rules = tuple(_rule(rule, file.kind, on_failure, lists) for rule in section.rules)
     return StartTls(
         profile=profile,
-        rules=tuple(_rule(rule, file.kind) for rule in section.rules),
+        rules=with_default(rules, DEFAULT_OFFERS[file.kind]),
         enabled=section.enabled and file.esmtp.enabled,  # no ESMTP, no STARTTLS
-        on_failure=OnFailure(failure.not_offered, failure.handshake, failure.certificate),
+        on_failure=on_failure,
+        fallback_memory_s=section.fallback_memory,
     )
 
 
-def _rule(rule: EncryptionRuleSection, kind: ActionKind) -> EncryptionRule:
-    return EncryptionRule(rule.name, rule.sender, rule.recipient, rule.offer or DEFAULT_OFFERS[kind])
+def _rule(
+    rule: EncryptionRuleSection, kind: ActionKind, on_failure: OnFailure, lists: Mapping[str, Entries]
+) -> EncryptionRule:
+    return EncryptionRule(
+        name=rule.name,
+        sender=rule.sender,
+        recipient=rule.recipient,
+        offer=rule.offer or DEFAULT_OFFERS[kind],
+        audience=Audience(
+            to=resolve(rule.to, lists),
+            from_=resolve(rule.from_, lists),
+            client=None if rule.client == (ANY,) else tuple(chain.from_iterable(rule.client)),
+        ),
+        match=name_sources(rule.match),
+        sender_match=name_sources(rule.sender_match),
+        mode=rule.mode,
+        on_failure=_own_failure(rule.on_failure, on_failure),
+        enabled=rule.enabled,
+    )
+
+
+def _own_failure(own: RuleFailureSection, on_failure: OnFailure) -> OnFailure | None:
+    if own == RuleFailureSection():
+        return None
+    return OnFailure(
+        own.not_offered or on_failure.not_offered,
+        own.handshake or on_failure.handshake,
+        own.certificate or on_failure.certificate,
+    )
 
 
 def _general(section: GeneralSection) -> General:

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from smtpproxy.config.forms import TEXT_SCHEMA, Form, bounded, parse_text, refusal
 from smtpproxy.config.problems import shown
 from smtpproxy.config.values import Endpoint
-from smtpproxy.policy.model import Network
+from smtpproxy.policy.rules import Network
 from smtpproxy.tls.names import ascii_name
 
 ANY: Final[tuple[Network, ...]] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -114,16 +114,15 @@ def _one_of(*patterns: str) -> JsonSchemaValue:
 
 
 # A name is given as letters of any script, dots, hyphens and underscores.
-_NAME_SCHEMA: Final[JsonSchemaValue] = {
+NAME_SCHEMA: Final[JsonSchemaValue] = {
     **TEXT_SCHEMA,
     "pattern": r"^(?![0-9.]+$)[^\u0000-,/:-@\[-^`{-\u007f]+$",
 }
 _ADDRESS_SCHEMA: Final = _one_of(_IPV4, _IPV6)
-_NETWORK_SCHEMA: Final[JsonSchemaValue] = {
-    "anyOf": [{"const": "any"}, _one_of(f"{_IPV4}(?:/{_IPV4_LENGTH})?", f"{_IPV6}(?:/{_IPV6_LENGTH})?")]
-}
+PREFIX_SCHEMA: Final = _one_of(f"{_IPV4}(?:/{_IPV4_LENGTH})?", f"{_IPV6}(?:/{_IPV6_LENGTH})?")
+_NETWORK_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [{"const": "any"}, PREFIX_SCHEMA]}
 _LOOPBACK_SCHEMA: Final = _one_of(rf"(?:[0:]+[Ff]{{4}}:)?127(?:\.{_OCTET}){{3}}", "[0:]+1")
-_HOST_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [_NAME_SCHEMA, _ADDRESS_SCHEMA]}
+_HOST_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [NAME_SCHEMA, _ADDRESS_SCHEMA]}
 
 Networks: TypeAlias = Annotated[
     tuple[Network, ...], Form("`any`, IP address or network", _parse_networks, _write_networks, _NETWORK_SCHEMA)
@@ -134,4 +133,4 @@ Host: TypeAlias = Annotated[str, Form("host name or IP address", _parse_host, sc
 AddressAndPort: TypeAlias = Annotated[
     Endpoint, Form("`IP address:port`", _parse_endpoint, schema=_one_of(rf"(?:{_IPV4}|\[{_IPV6}\]):[0-9]{{1,5}}"))
 ]
-HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name, schema=_NAME_SCHEMA)]
+HostName: TypeAlias = Annotated[str, Form("host name", parse_host_name, schema=NAME_SCHEMA)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from smtpproxy.config.fields import Derived, Missing, default_text, written
-from smtpproxy.config.section import Section
+from smtpproxy.config.section import Section, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,9 @@ def effective(section: Section, value: Value, around: Sequence[Section] = ()) ->
     given = value if isinstance(value, dict) else {}
     here = (*around, section)
     return {
-        name: _entry(info, getattr(section, name), given.get(name), here, is_given=name in given)
+        key: _entry(info, getattr(section, name), given.get(key), here, is_given=key in given)
         for name, info in type(section).model_fields.items()
+        for key in [key_of(name, info)]
     }
 
 

@@ -99,10 +99,22 @@ def _or_embedded(schema: JsonSchemaValue) -> JsonSchemaValue:
     return {"anyOf": [section, {"const": "embedded"}]}
 
 
+_USE = words({"use": True, "ignore": False})
+
+
+class PeerPoliciesSection(Section):
+    """Whether what a recipient's domain publishes of its TLS is honoured, whatever the rules say: `use` or `ignore`."""
+
+    dane: Annotated[bool, _USE] = Field(
+        default=False, description="TLSA records of its mail exchangers, validated by DNSSEC (RFC 7672)."
+    )
+    mta_sts: Annotated[bool, _USE] = Field(default=False, description="Its MTA-STS policy in mode enforce (RFC 8461).")
+
+
 class PolicySection(Section):
     """A policy: which traffic is proxied, on which kinds of port, with which proxy action."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"peer_policies", "send_client"})
+    later: ClassVar[frozenset[str]] = frozenset({"send_client"})
 
     name: Text = Field(description="Named in records; no two policies may share it.")
     enabled: Switch = Field(default=True, description="Whether the policy is looked at.")
@@ -127,6 +139,9 @@ class PolicySection(Section):
     )
     upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded), SchemaOf(_or_embedded)] = Field(
         description="Where sessions are opened anew: a server, or the word `embedded` for the embedded one."
+    )
+    peer_policies: PeerPoliciesSection = Field(
+        default=PeerPoliciesSection(), description="Whether what recipients' domains publish is honoured."
     )
     source_address: Annotated[str, words({"gateway": "gateway"}, "client")] = Field(
         default="gateway", description="The address that upstream sees: the gateway's own."

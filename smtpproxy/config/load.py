@@ -30,6 +30,7 @@ from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
 from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception, SpoolSettings
+from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import PortKind
 from smtpproxy.spool import directory_problem
 from smtpproxy.tls.names import ascii_name
@@ -53,8 +54,9 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
     report = Report()
     folder = path.parent
     profiles = make_profiles(read_folder(folder / PROFILES, report), report)
-    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, report)
     lists = read_lists(folder / LISTS, report)
+    named = {name: Entries.of(entries) for name, entries in lists.items()}
+    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, named, report)
     try:
         document = read_document(path)
     except ConfigurationErrors as errors:

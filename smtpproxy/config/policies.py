@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smtpproxy.policy.model import Direction, Policy, UpstreamHost
+from smtpproxy.policy.model import Direction, PeerPolicies, Policy, UpstreamHost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smtpproxy.config.gateway_file import EmbeddedSection, PolicySection
-    from smtpproxy.policy.model import Network, ProxyAction
+    from smtpproxy.policy.model import ProxyAction
+    from smtpproxy.policy.rules import Network
 
 DEFAULT_ACTIONS: Final = {
     Direction.OUTBOUND: "SMTP-Outgoing.Standard",
@@ -40,6 +41,7 @@ def make_policy(
         action=action,
         upstream=upstream,
         enabled=section.enabled,
+        peer_policies=PeerPolicies(section.peer_policies.dane, section.peer_policies.mta_sts),
     )
 
 

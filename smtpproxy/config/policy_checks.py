@@ -12,7 +12,8 @@ from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
-from smtpproxy.policy.model import ActionKind, Direction, PortKind, RecipientEncryption, SenderEncryption, TlsSupport
+from smtpproxy.policy.model import ActionKind, Direction, PortKind, TlsSupport
+from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,6 +17,7 @@ from smtpproxy.config.fields import Missing, default_text, form_of, section_of, 
 from smtpproxy.config.folder import KINDS
 from smtpproxy.config.gateway_file import MainFile
 from smtpproxy.config.profile_file import ProfileFile
+from smtpproxy.config.section import key_of
 from smtpproxy.config.shipped import ACTIONS, PROFILES
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ class _Generator(GenerateJsonSchema):
         made.pop("title")
         section: type[Section] = schema["cls"]
         for name, info in section.model_fields.items():
-            _tell_form(made["properties"][name], info)
-            _tell_default(made["properties"][name], info)
+            told = made["properties"][key_of(name, info)]
+            _tell_form(told, info)
+            _tell_default(told, info)
         must_have = made.get("required") or made.get("minProperties")
         return made if must_have else {**made, "type": ["object", "null"]}
 

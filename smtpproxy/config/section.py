@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from smtpproxy.config.document import Document, Loc
 from smtpproxy.config.near import suggestion
@@ -97,7 +98,7 @@ def _problem(section: type[Section], document: Document, details: ErrorDetails) 
 def _unknown_key(section: type[Section], key: str) -> str:
     if key in section.later:
         return "not available yet; leave it out"
-    known = list(section.model_fields)
+    known = [key_of(name, info) for name, info in section.model_fields.items()]
     near = suggestion(key, [*known, *section.later])
     return f"unknown key{near}" if near else f"unknown key; known here: {', '.join(known)}"
 
@@ -109,6 +110,11 @@ def _section_at(section: type[Section], loc: Loc) -> type[Section]:
     return section
 
 
+def key_of(name: str, info: FieldInfo) -> str:
+    """Return the key of a field, whose name it is unless that is a word of Python's."""
+    return info.alias or name
+
+
 @cache
 def _sections_below(section: type[Section]) -> dict[str, type[Section]]:
     """Return the sections that a section's keys hold, themselves or in a list."""
@@ -116,7 +122,7 @@ def _sections_below(section: type[Section]) -> dict[str, type[Section]]:
     for name, info in section.model_fields.items():
         for candidate in flattened(info.annotation):
             if isinstance(candidate, type) and issubclass(candidate, Section):
-                found[name] = candidate
+                found[key_of(name, info)] = candidate
     return found
 
 

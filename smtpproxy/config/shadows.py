@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smtpproxy.policy.model import Network, Policy, PortKind
+    from smtpproxy.policy.model import Policy, PortKind
+    from smtpproxy.policy.rules import Network
 
 
 def shadows(policy: Policy, earlier: Sequence[Policy]) -> list[Policy]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpproxy.policy.model import Direction, PortKind, SenderEncryption
+from smtpproxy.policy.model import Direction, PortKind
 from smtpproxy.policy.profiles import needs_rsa
+from smtpproxy.policy.rules import SenderEncryption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

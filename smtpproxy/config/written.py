@@ -19,6 +19,7 @@ from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import Section, whole
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES, predefined
+from smtpproxy.policy.entries import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -72,8 +73,9 @@ def read_written(path: Path) -> WrittenConfiguration:
     report = Report()
     folder = path.parent
     profiles, actions = read_folder(folder / PROFILES, report), read_folder(folder / ACTIONS, report)
-    made = make_actions(actions, make_profiles(profiles, report), report)
     lists = read_lists(folder / LISTS, report)
+    named = {name: Entries.of(entries) for name, entries in lists.items()}
+    made = make_actions(actions, make_profiles(profiles, report), named, report)
     document, policies = _read_main(path, made, report)
     report.conclude()
     used = list(dict.fromkeys(policy.action for policy in policies))

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from smtpproxy.audit import (
     Crash,
     Incident,
+    Judgement,
     Origin,
     RecipientResult,
     Record,
@@ -85,6 +86,7 @@ def _transaction(record: TransactionRecord) -> Document:
         "from": escaped(record.sender),
         "recipients": [_recipient(each) for each in record.recipients],
         "rules": list(record.rules),
+        **_traced(record.trace),
         "message_rules": list(record.message_rules),
         "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
@@ -104,7 +106,19 @@ def _recipient(result: RecipientResult) -> Document:
         "status": result.status.value,
         "reply": _reply(result.reply),
         "because": result.because,
+        **_judgement(result.judgement),
     }
+
+
+def _judgement(judgement: Judgement) -> Document:
+    found: Document = {"rule": judgement.rule}
+    if judgement.monitored:
+        found["monitored"] = [{"rule": rule, "would_refuse": because} for rule, because in judgement.monitored]
+    return {**found, **_traced(judgement.trace)}
+
+
+def _traced(trace: tuple[tuple[str, str], ...]) -> Document:
+    return {"trace": [{"rule": rule, "found": found} for rule, found in trace]} if trace else {}
 
 
 def _session(record: SessionRecord) -> Document:

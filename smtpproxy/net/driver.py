@@ -18,6 +18,8 @@ from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.owner import ClientOwner, UpstreamOwner
 from smtpproxy.net.spooling import Spooling
+from smtpproxy.policy.knowledge import Answer, Knowledge
+from smtpproxy.policy.selection import plain_address
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,
@@ -29,7 +31,9 @@ from smtpproxy.session.actions import (
     DiscardSpool,
     End,
     How,
+    LookUp,
     PauseReading,
+    RememberBroken,
     ReplaySpool,
     ResumeReading,
     Send,
@@ -42,6 +46,7 @@ from smtpproxy.session.events import (
     Drain,
     Event,
     Expire,
+    PeerFacts,
     TimedOut,
     TlsFailed,
     UpstreamConnected,
@@ -71,8 +76,8 @@ class Driver:
     """
 
     __slots__ = (
-        "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_equipment", "_events", "_on_end", "_origin",
-        "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
+        "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_dialled", "_equipment", "_events", "_on_end",
+        "_origin", "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +98,7 @@ class Driver:
         self._client: Stream | None = client
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
+        self._dialled = ("", 0)
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
         self._client_owner = ClientOwner(self)
@@ -128,7 +134,8 @@ class Driver:
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
         self._upstream, self._dial = stream, None
-        self.post(UpstreamConnected())
+        host, port = self._dialled = stream.peer_host, stream.peer_port
+        self.post(UpstreamConnected(plain_address(host), None, self._equipment.broken_tls.recall(host, port)))
 
     def forget(self, leg: Leg) -> None:
         """Let go of a stream that ends itself."""
@@ -226,8 +233,12 @@ class Driver:
             self._spooling.discard()
             self._spooling = None
 
-    def _begin_or_end(self, action: Connect | CollectHello | Close | End) -> None:
+    def _begin_or_end(self, action: Connect | CollectHello | LookUp | RememberBroken | Close | End) -> None:
         match action:
+            case LookUp():
+                self._look_up(action)
+            case RememberBroken(failure, seconds):
+                self._equipment.broken_tls.remember(*self._dialled, failure, seconds)
             case Connect(host, port):
                 self._connect(host, port)
             case CollectHello():
@@ -253,6 +264,10 @@ class Driver:
         self._blocked.discard(Leg.UPSTREAM)
         self._upstream_owner = UpstreamOwner(self)
         self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
+
+    def _look_up(self, action: LookUp) -> None:
+        unknown = Knowledge(action.domain, Answer.FAILED, sts_answer=Answer.FAILED)
+        self._equipment.reactor.callLater(0, self.post, PeerFacts(unknown))
 
     def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
         if isinstance(request, AcceptTls):

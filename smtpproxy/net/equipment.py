@@ -14,6 +14,7 @@ from smtpproxy.authority.credentials import Credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
+from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.certificates import Leaf
 from smtpproxy.session.actions import AcceptTls, ConnectTls
 from smtpproxy.spool import Spools
@@ -34,10 +35,13 @@ class Equipment:
         contexts: makes and keeps TLS contexts.
         trust: whom upstream's chains are verified against.
         spools: makes spools.
+        broken_tls: remembers upstreams whose TLS broke.
         write: takes every record.
     """
 
-    __slots__ = ("_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "reactor", "spools", "write")
+    __slots__ = (
+        "_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "broken_tls", "reactor", "spools", "write",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
         self,
@@ -48,10 +52,12 @@ class Equipment:
         contexts: Contexts,
         trust: TrustStore,
         spools: Spools,
+        broken_tls: BrokenTls,
         write: Callable[[Record], None],
     ) -> None:
         self.reactor = reactor
         self.spools = spools
+        self.broken_tls = broken_tls
         self.write = write
         self._proxy_server = proxy_server
         self._mint = mint
@@ -77,6 +83,7 @@ class Equipment:
             **self._contexts.figures,
             "upstream-tls-sessions": self._tls_sessions.figures,
             "peer-certificates": certificate_figures(),
+            "broken-tls": self.broken_tls.figures,
         }
 
     def _credential(self, request: AcceptTls) -> Credential:

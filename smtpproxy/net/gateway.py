@@ -180,7 +180,7 @@ class Gateway(Service):
         generation = self.newest
         terms, equipment = generation.terms(policy, kind), generation.equipment
         origin = _origin(equipment.reference(), terms, stream)
-        session = Session(terms, Circumstances(origin, time.monotonic))
+        session = Session(terms, Circumstances(origin, time.monotonic, time.time, plain_address(source)))
         driver = Driver(session, stream, origin, equipment, partial(self._ended, generation, policy, source))
         generation.sessions.add(driver)
         self.sessions_begun += 1

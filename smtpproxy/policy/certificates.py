@@ -53,6 +53,7 @@ class CertificateQuestion:
         server_name: the client's SNI.
         ecdsa: whether the client's hello has an ECDSA signature algorithm.
         upstream: the facts of the upstream leg, ``None`` while it is in clear.
+        looks: whether the profile looks at upstream's certificate; else no leaf is a trusted one.
         fallback_name: the upstream host or ``gateway.name``, for a leaf with nothing to copy.
     """
 
@@ -60,6 +61,7 @@ class CertificateQuestion:
     ecdsa: bool
     upstream: TlsFacts | None
     fallback_name: str
+    looks: bool = True
 
 
 def decide_certificate(direction: Direction, question: CertificateQuestion) -> CertificateChoice:
@@ -77,6 +79,6 @@ def decide_certificate(direction: Direction, question: CertificateQuestion) -> C
 def _trusted(question: CertificateQuestion) -> bool:
     """Only a valid chain, and a client that asked for no other name, earn the trusted authority."""
     upstream = question.upstream
-    if upstream is None or upstream.peer is None or upstream.chain is not Chain.VALID:
+    if not question.looks or upstream is None or upstream.peer is None or upstream.chain is not Chain.VALID:
         return False
     return question.server_name is None or matches(question.server_name, upstream.peer)

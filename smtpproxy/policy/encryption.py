@@ -1,4 +1,4 @@
-"""Decide who must speak TLS with whom: the plan of a connection, the honest offer, and the judgement of mail.
+"""Decide about a connection's TLS: the plan, the honest offer, and whether any mail may pass at all.
 
 Encryption rules are keyed on the recipient, but STARTTLS comes before RCPT (RFC 3207 s4). So there is one plan a
 connection, made of all rules that can still apply to it, and mail is judged against what the upstream leg reached.
@@ -7,113 +7,87 @@ connection, made of all rules that can still apply to it, and mail is judged aga
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
+from smtpproxy.enums import IdentityEnum
 from smtpproxy.policy.decision import ALLOW, Decision, Refuse
-from smtpproxy.policy.model import (
-    EncryptionRule,
-    Failure,
-    Offer,
-    OnFailure,
-    RecipientEncryption,
-    SenderEncryption,
-)
-from smtpproxy.smtp import catalogue
+from smtpproxy.policy.judging import judge_sender, judge_upstream
+from smtpproxy.policy.legs import LegFacts
+from smtpproxy.policy.requirement import Requirement
+from smtpproxy.policy.rules import EncryptionRule, Offer, OnFailure, RecipientEncryption, SenderEncryption
+from smtpproxy.smtp.addresses import Path
 
 
-class Plan(Enum):
-    """When upstream TLS is begun. Eager: right after upstream's EHLO, whenever it is offered. Never: not at all."""
+class Plan(IdentityEnum):
+    """When upstream TLS is begun.
+
+    Eager: right after upstream's EHLO, whenever it is offered. Mirror: when the client begins its own. Never: not at
+    all.
+    """
 
     EAGER = "eager"
+    MIRROR = "mirror"
     NEVER = "never"
 
 
-class Reached(Enum):
-    """What the upstream leg came to, and, where that is short of TLS, why."""
-
-    ENCRYPTED = "encrypted"
-    CLEAR = "clear"  # by plan
-    NOT_OFFERED = "not-offered"
-    HANDSHAKE_FAILED = "handshake-failed"
-    CERTIFICATE_REFUSED = "certificate-refused"
-
-
-@dataclass(frozen=True, slots=True)
-class LegFacts:
-    """What mail is judged against.
+def decide_plan(rules: Sequence[EncryptionRule], *, can_be_raised: bool = False) -> Plan:
+    """Return the plan, which is that of the rule that asks for most.
 
     Args:
-        client_encrypted: whether the client leg is on TLS.
-        upstream: what the upstream leg reached.
+        rules: those that can apply.
+        can_be_raised: whether a message or its destination can ask for more than the rules do.
     """
-
-    client_encrypted: bool
-    upstream: Reached
-
-
-def decide_plan(rules: Sequence[EncryptionRule]) -> Plan:
-    """Return the plan: eager as soon as one rule can ask for ``preferred`` or more."""
-    if any(rule.recipient is not RecipientEncryption.NONE for rule in rules):
+    if can_be_raised or any(rule.recipient.is_eager for rule in rules):
         return Plan.EAGER
+    if any(rule.recipient is RecipientEncryption.ALLOWED for rule in rules):
+        return Plan.MIRROR
     return Plan.NEVER
 
 
-def decide_offer(rules: Sequence[EncryptionRule], *, upstream_encrypted: bool) -> bool:
+def decide_offer(rules: Sequence[EncryptionRule], *, upstream_ready: bool) -> bool:
     """Return whether STARTTLS is offered to the client.
 
     A sender that insists on TLS must not be given ours and then leave in clear: under ``honest`` the offer stands
-    where a rule requires TLS of the sender, where upstream is on TLS, or where all rules say recipient ``none`` (an
+    where a rule requires TLS of the sender, where upstream is ready, or where all rules say recipient ``none`` (an
     off-load that the administrator wrote down).
+
+    Args:
+        rules: those that can apply.
+        upstream_ready: whether upstream is on TLS or, under the plan ``mirror``, offers it.
     """
     willing = [rule for rule in rules if rule.sender is not SenderEncryption.NONE]
-    if any(rule.offer is Offer.ALWAYS or rule.sender is SenderEncryption.REQUIRED for rule in willing):
+    if any(rule.offer is Offer.ALWAYS or rule.sender.demands_tls for rule in willing):
         return True
-    return bool(willing) and (upstream_encrypted or decide_plan(rules) is Plan.NEVER)
+    off_load = all(rule.recipient is RecipientEncryption.NONE for rule in rules)
+    return bool(willing) and (upstream_ready or off_load)
 
 
-def decide_sender(rules: Sequence[EncryptionRule], legs: LegFacts) -> Decision:
-    """Judge MAIL by the client leg: refused in clear if every rule requires TLS of the sender."""
-    if legs.client_encrypted or not all(rule.sender is SenderEncryption.REQUIRED for rule in rules):
-        return ALLOW
-    return Refuse(catalogue.MUST_STARTTLS, "sender-encryption-required")
+def tolerates_clear(rules: Sequence[EncryptionRule]) -> bool:
+    """Return whether every rule that can apply lets mail go in clear: then TLS that broke lately need not be tried."""
+    return not any(rule.recipient.demands_tls for rule in rules)
 
 
-def decide_mail(rules: Sequence[EncryptionRule], legs: LegFacts, on_failure: OnFailure) -> Decision:
-    """Judge MAIL by both legs: refused, and never sent upstream, if no rule accepts what the upstream leg reached."""
-    decision = decide_sender(rules, legs)
+def decide_sender(rules: Sequence[EncryptionRule], legs: LegFacts, sender: Path) -> Decision:
+    """Judge MAIL by the client leg: refused if every rule would refuse it."""
+    decisions = [judge_sender(rule.sender, rule.sender_match, legs, sender) for rule in rules]
+    return ALLOW if any(each is ALLOW for each in decisions) else decisions[0]
+
+
+def decide_mail(rules: Sequence[EncryptionRule], legs: LegFacts, sender: Path, on_failure: OnFailure) -> Decision:
+    """Judge MAIL by both legs: refused, and never sent upstream, if no rule accepts what the upstream leg reached.
+
+    Args:
+        rules: those that can apply, at least one.
+        legs: what both legs reached.
+        sender: MAIL's path.
+        on_failure: the proxy action's.
+    """
+    decision = decide_sender(rules, legs, sender)
     if isinstance(decision, Refuse):
         return decision
-    judged = [decide_recipient(rule, legs, on_failure) for rule in rules]
-    if any(not isinstance(each, Refuse) for each in judged):
-        return ALLOW
-    return judged[0]
+    judged = [_judge(rule, legs, sender, on_failure) for rule in rules]
+    return ALLOW if any(each is ALLOW for each in judged) else judged[0]
 
 
-def decide_recipient(rule: EncryptionRule, legs: LegFacts, on_failure: OnFailure) -> Decision:
-    """Judge a recipient to whom ``rule`` applies, by both legs."""
-    if rule.sender is SenderEncryption.REQUIRED and not legs.client_encrypted:
-        return Refuse(catalogue.MUST_STARTTLS, "sender-encryption-required")
-    if legs.upstream is Reached.CERTIFICATE_REFUSED:  # the profile's demand, which holds for every row
-        return _refusal(legs.upstream, on_failure)
-    if rule.recipient is RecipientEncryption.REQUIRED and legs.upstream is not Reached.ENCRYPTED:
-        return _refusal(legs.upstream, on_failure)
-    return ALLOW
-
-
-def _refusal(reached: Reached, on_failure: OnFailure) -> Refuse:
-    failure, replies = {
-        Reached.HANDSHAKE_FAILED: (on_failure.handshake, _TLS_REFUSED),
-        Reached.CERTIFICATE_REFUSED: (on_failure.certificate, _TLS_REFUSED),
-    }.get(reached, (on_failure.not_offered, _NOT_OFFERED))
-    return Refuse(replies[failure], f"upstream-tls-{reached.value}")
-
-
-_NOT_OFFERED = {
-    Failure.REJECT: catalogue.TLS_NOT_OFFERED_REJECT,
-    Failure.TEMPFAIL: catalogue.TLS_NOT_OFFERED_TEMPFAIL,
-}
-_TLS_REFUSED = {
-    Failure.REJECT: catalogue.TLS_REFUSED_REJECT,
-    Failure.TEMPFAIL: catalogue.TLS_REFUSED_TEMPFAIL,
-}
+def _judge(rule: EncryptionRule, legs: LegFacts, sender: Path, on_failure: OnFailure) -> Decision:
+    decision = judge_sender(rule.sender, rule.sender_match, legs, sender)
+    return decision if isinstance(decision, Refuse) else judge_upstream(Requirement.of(rule, on_failure), legs)

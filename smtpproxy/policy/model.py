@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
-from typing import TypeAlias
 
 from smtpproxy.enums import IdentityEnum
 from smtpproxy.policy.messages import MessageRule
+from smtpproxy.policy.rules import EncryptionRule, Network, OnFailure
 from smtpproxy.tls.facts import TlsVersion
-
-Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class Direction(Enum):
@@ -84,63 +81,18 @@ class TlsProfile:
     certificate_validation: CertificateValidation = CertificateValidation.AUDIT
 
 
-class SenderEncryption(Enum):
-    """What an encryption rule asks of the client leg."""
-
-    NONE = "none"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-class RecipientEncryption(Enum):
-    """What an encryption rule asks of the upstream leg."""
-
-    NONE = "none"
-    PREFERRED = "preferred"
-    REQUIRED = "required"
-
-
-class Offer(Enum):
-    """Honest: STARTTLS is offered only while the promise can be kept. Always: whatever upstream does."""
-
-    HONEST = "honest"
-    ALWAYS = "always"
-
-
-@dataclass(frozen=True, slots=True)
-class EncryptionRule:
-    """What mail to any recipient asks of both legs (patterns of recipients come with later rules)."""
-
-    name: str
-    sender: SenderEncryption = SenderEncryption.OPTIONAL
-    recipient: RecipientEncryption = RecipientEncryption.PREFERRED
-    offer: Offer = Offer.HONEST
-
-
-class Failure(Enum):
-    """Whether mail that must not leave is refused for good or for now."""
-
-    REJECT = "reject"
-    TEMPFAIL = "tempfail"
-
-
-@dataclass(frozen=True, slots=True)
-class OnFailure:
-    """The class of the reply for each way in which a demanded upstream TLS can fail."""
-
-    not_offered: Failure = Failure.REJECT
-    handshake: Failure = Failure.TEMPFAIL
-    certificate: Failure = Failure.TEMPFAIL
-
-
 @dataclass(frozen=True, slots=True)
 class StartTls:
-    """Explicit TLS, port 25."""
+    """Explicit TLS, port 25; its rules hold on port 465 as well.
+
+    ``fallback_memory_s`` is how long an upstream whose TLS broke is not asked for it again, where clear text will do.
+    """
 
     profile: TlsProfile
     rules: tuple[EncryptionRule, ...]
     enabled: bool = True
-    on_failure: OnFailure = OnFailure()
+    on_failure: OnFailure = field(default_factory=OnFailure)
+    fallback_memory_s: int = 600
 
 
 class BareNewline(Enum):
@@ -256,6 +208,14 @@ class UpstreamHost:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPolicies:
+    """Whether what a destination publishes of its TLS is honoured, whatever the rules say."""
+
+    dane: bool = False
+    mta_sts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Which traffic is proxied, on which kinds of port, with which proxy action."""
 
@@ -267,3 +227,4 @@ class Policy:
     action: ProxyAction
     upstream: UpstreamHost
     enabled: bool = True
+    peer_policies: PeerPolicies = PeerPolicies()

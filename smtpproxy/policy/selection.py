@@ -7,7 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
-from smtpproxy.policy.model import Network, Policy, PortKind
+from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.policy.rules import Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
 

@@ -11,6 +11,7 @@ from smtpproxy.policy.certificates import CertificateChoice
 from smtpproxy.policy.model import TlsProfile
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.timers import Timer
+from smtpproxy.tls.facts import TlsFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class CollectHello:
 
 @dataclass(frozen=True, slots=True)
 class AcceptTls:
-    """Be the TLS server of the client leg, with this certificate."""
+    """Be the TLS server of the client leg, with this certificate; ``request_certificate`` asks the client for one."""
 
     profile: TlsProfile
     certificate: CertificateChoice
     server_name: str | None
+    request_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,29 @@ class DiscardSpool:
     """Forget what is held; no event of it follows."""
 
 
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Find out about a recipient domain; ends in `PeerFacts`, soon and always.
+
+    Args:
+        domain: A-labels in lower case.
+        tlsa: whether TLSA records of its mail exchangers are wanted.
+        sts: whether its MTA-STS policy is wanted.
+    """
+
+    domain: str
+    tlsa: bool
+    sts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RememberBroken:
+    """Keep in mind for ``seconds`` that TLS with the upstream that is, or was, connected does not come about."""
+
+    failure: TlsFailure
+    seconds: float
+
+
 class How(Enum):
     """Flush: what was sent arrives, then the connection ends. Abort: at once, with what is unsent thrown away."""
 
@@ -135,6 +160,8 @@ Action: TypeAlias = (
     | ReplaySpool
     | DiscardSpool
     | SetTimer
+    | LookUp
+    | RememberBroken
     | Close
     | Audit
     | End

@@ -17,6 +17,7 @@ from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.hello import Hello
 from smtpproxy.session.mailing import Mailing
+from smtpproxy.session.recipients import Recipients
 from smtpproxy.session.sent import Sent
 from smtpproxy.session.states import CONTENT, ClientState
 from smtpproxy.smtp import catalogue
@@ -79,8 +80,8 @@ class Dialogue:
 
     __slots__ = ("_authentication", "_exchange", "_hello", "_junk", "_next", "delivery", "mailing")
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.mailing = Mailing(exchange)
+    def __init__(self, exchange: Exchange, recipients: Recipients) -> None:
+        self.mailing = Mailing(exchange, recipients)
         self.delivery = Delivery(exchange, self.mailing)
         self._hello = Hello(exchange, self.delivery)
         self._authentication = Authentication(exchange)
@@ -140,6 +141,8 @@ class Dialogue:
 
     @property
     def _may_join(self) -> bool:
+        if self._exchange.looking_up:  # what follows may depend on the recipient that waits
+            return False
         upstream = self._exchange.upstream
         last = upstream.last_sent
         return last is not None and last.command.verb in _JOINED and upstream.capabilities.offers("PIPELINING")

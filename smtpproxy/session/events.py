@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from smtpproxy.policy.knowledge import Knowledge
+from smtpproxy.policy.selection import Address
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.timers import Timer
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
@@ -49,7 +51,17 @@ class TlsFailed:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConnected:
-    """The TCP connection to upstream stands."""
+    """The TCP connection to upstream stands.
+
+    Args:
+        address: where it was really dialled, ``None`` where that is no matter.
+        name: the mail exchanger that this address is known as.
+        broken: why its TLS failed of late, ``None`` if nothing is known against it.
+    """
+
+    address: Address | None = None
+    name: str | None = None
+    broken: TlsFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,13 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerFacts:
+    """A look-up has come to an end; what it could not find out stands in its answers."""
+
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True, slots=True)
 class Spooled:
     """So many octets more of what was to be spooled are held."""
 
@@ -138,6 +157,7 @@ Event: TypeAlias = (
     | WriteUnblocked
     | TimedOut
     | SpoolEvent
+    | PeerFacts
     | Drain
     | Expire
     | ClientFinished

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from smtpproxy.policy.decision import Refuse
-from smtpproxy.policy.encryption import LegFacts, decide_mail
+from smtpproxy.policy.encryption import decide_mail
+from smtpproxy.policy.legs import LegFacts
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
-from smtpproxy.smtp.commands import Ehlo, Helo, Noop, Quit, Relayed
+from smtpproxy.smtp.addresses import NULL_PATH, Path
+from smtpproxy.smtp.commands import Ehlo, Helo, Noop, Quit, Relayed, StartTls
 from smtpproxy.smtp.replies import Reply
 
 ERROR_LIMIT: Final = 20  # Postfix: smtpd_hard_error_limit 20
@@ -33,27 +36,41 @@ class Exchange:
     """What every command and every reply of a session needs.
 
     Attributes:
-        identifying: the EHLO or HELO that upstream has not answered, with all that belongs to it.
+        identifying: the EHLO, HELO or STARTTLS that upstream has not answered, with all that belongs to it.
+        looking_up: whether a look-up is waited for.
     """
 
-    __slots__ = ("_ender", "_errors", "client", "identifying", "journal", "outbox", "terms", "upstream")
+    __slots__ = (
+        "_ender", "_errors", "client", "identifying", "journal", "looking_up", "outbox", "rulebook", "terms",
+        "upstream",
+    )  # fmt: skip
 
-    def __init__(
-        self, terms: Terms, ender: Ender, client: ClientLeg, upstream: UpstreamLeg, journal: Journal, outbox: Outbox
+    def __init__(  # noqa: PLR0913 - the parts of a session, each given by name
+        self,
+        *,
+        terms: Terms,
+        rulebook: Rulebook,
+        ender: Ender,
+        client: ClientLeg,
+        upstream: UpstreamLeg,
+        journal: Journal,
+        outbox: Outbox,
     ) -> None:
         self.terms = terms
+        self.rulebook = rulebook
         self.client = client
         self.upstream = upstream
         self.journal = journal
         self.outbox = outbox
-        self.identifying: Ehlo | Helo | None = None
+        self.identifying: Ehlo | Helo | StartTls | None = None
+        self.looking_up = False
         self._ender = ender
         self._errors = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether upstream has still to answer something."""
-        return self.identifying is not None or self.upstream.owes_reply
+        """Whether upstream has still to answer something, or a look-up is to end."""
+        return self.identifying is not None or self.looking_up or self.upstream.owes_reply
 
     @property
     def waits_for_client(self) -> bool:
@@ -69,12 +86,20 @@ class Exchange:
 
     def legs(self) -> LegFacts:
         """Return what mail is judged against."""
-        return LegFacts(self.client.facts is not None, self.upstream.reached)
+        client, upstream = self.client, self.upstream
+        return LegFacts(
+            client=client.facts,
+            helo=client.helo,
+            reached=upstream.reached,
+            upstream=upstream.facts,
+            address=self.rulebook.address,
+            learns_name=upstream.learns_name,
+        )
 
-    def judge(self) -> Refuse | None:
-        """Return why no mail may pass on these legs, ``None`` if some may."""
-        on_failure = self.terms.policy.action.starttls.on_failure
-        decision = decide_mail(self.terms.rules, self.legs(), on_failure)
+    def judge(self, sender: Path = NULL_PATH) -> Refuse | None:
+        """Return why no mail of ``sender`` may pass on these legs, ``None`` if some may."""
+        rules = self.rulebook.for_sender(sender)
+        decision = decide_mail(rules, self.legs(), sender, self.terms.policy.action.starttls.on_failure)
         return decision if isinstance(decision, Refuse) else None
 
     def forward(self, command: Relayed) -> None:

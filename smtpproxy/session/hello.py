@@ -13,7 +13,7 @@ from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer
-from smtpproxy.smtp.commands import Ehlo, Helo, Verb
+from smtpproxy.smtp.commands import Ehlo, Helo, StartTls, Verb
 from smtpproxy.smtp.replies import Reply
 
 _OK: Final = 250
@@ -46,7 +46,9 @@ class Hello:
     def identified(self) -> None:
         """Answer the client: upstream took its name, and upstream's TLS is settled."""
         command, self._exchange.identifying = self._exchange.identifying, None
-        if isinstance(command, Ehlo):
+        if isinstance(command, StartTls):
+            self._upgraded()
+        elif isinstance(command, Ehlo):
             offered = self._offer()
             self._answer(command, offered, offered.to_reply())
         elif isinstance(command, Helo):
@@ -55,8 +57,11 @@ class Hello:
 
     def refused(self, reply: Reply) -> None:
         """Answer the client with upstream's refusal, which changes nothing."""
-        self._exchange.identifying = None
-        self._exchange.answer(reply)
+        command, self._exchange.identifying = self._exchange.identifying, None
+        if isinstance(command, StartTls):  # EHLO inside TLS, or in clear behind TLS that broke
+            self._exchange.finish(catalogue.UPSTREAM_GONE, "upstream-refused-hello")
+        else:
+            self._exchange.answer(reply)
 
     def _answer(self, command: Ehlo | Helo, offered: Capabilities, reply: Reply) -> None:
         client = self._exchange.client
@@ -98,6 +103,19 @@ class Hello:
             self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
         elif not client.offered.offers("STARTTLS"):
             self._exchange.refuse(catalogue.STARTTLS_NOT_OFFERED, "starttls-not-offered")
+        elif client.reader.buffered:
+            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
+        elif self._exchange.upstream.may_upgrade:
+            self._exchange.identifying = StartTls()
+            self._exchange.upstream.upgrade()
+        else:
+            self._upgraded()
+
+    def _upgraded(self) -> None:
+        """Go on with the client's STARTTLS: upstream's TLS is settled."""
+        client = self._exchange.client
+        if client.reader.buffered:  # while upstream's was begun
+            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
         elif not self._offers_starttls():
             self._exchange.answer(catalogue.TLS_NOT_READY)
         else:
@@ -105,14 +123,12 @@ class Hello:
 
     def _go_ahead(self) -> None:
         client = self._exchange.client
-        if client.reader.buffered:
-            self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
-            return
         client.reply(catalogue.GO_AHEAD_TLS)
         client.step(Verb.STARTTLS)
         client.forget()
         self._exchange.rest()
 
     def _offers_starttls(self) -> bool:
-        encrypted = self._exchange.upstream.facts is not None
-        return self._action.starttls.enabled and decide_offer(self._exchange.terms.rules, upstream_encrypted=encrypted)
+        upstream = self._exchange.upstream
+        ready = upstream.facts is not None or upstream.may_upgrade
+        return self._action.starttls.enabled and decide_offer(self._exchange.rulebook.rules, upstream_ready=ready)

@@ -7,7 +7,7 @@ from smtpproxy.session.actions import Audit
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
-from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.session.terms import Circumstances
 from smtpproxy.session.transaction import Transaction
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
@@ -22,13 +22,12 @@ class Journal:
     """
 
     __slots__ = (
-        "_circumstances", "_client", "_faults", "_outbox", "_rules", "_started_s", "_upstream", "removed",
+        "_circumstances", "_client", "_faults", "_outbox", "_started_s", "_upstream", "removed",
         "transactions",
     )  # fmt: skip
 
-    def __init__(self, terms: Terms, circumstances: Circumstances, outbox: Outbox) -> None:
+    def __init__(self, circumstances: Circumstances, outbox: Outbox) -> None:
         self._circumstances = circumstances
-        self._rules = tuple(rule.name for rule in terms.rules)
         self._outbox = outbox
         self._started_s = circumstances.clock()
         self._faults: dict[str, int] = {}
@@ -64,7 +63,8 @@ class Journal:
             helo=self._client.helo,
             sender=transaction.mail.path.octets,
             recipients=transaction.results(),
-            rules=self._rules,
+            rules=transaction.applied_rules,
+            trace=transaction.trace,
             message_rules=transaction.message_rules,
             client_tls=self._client.facts,
             upstream_tls=self._upstream.facts,

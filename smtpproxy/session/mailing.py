@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from smtpproxy.audit import UNJUDGED, Judgement
 from smtpproxy.policy.decision import Refuse
-from smtpproxy.policy.encryption import decide_recipient
+from smtpproxy.policy.knowledge import Answer, Knowledge
+from smtpproxy.session import timers
 from smtpproxy.session.envelope import refuse_mail, refuse_rcpt
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.recipients import Recipients, trace_of
+from smtpproxy.session.timers import Timer
 from smtpproxy.session.transaction import Transaction
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.commands import Mail, Rcpt, Verb
@@ -27,11 +31,13 @@ class Mailing:
         transaction: the one under way, from MAIL's leaving to its end, ``None`` outside of one.
     """
 
-    __slots__ = ("_action", "_exchange", "transaction")
+    __slots__ = ("_action", "_exchange", "_recipients", "_waiting", "transaction")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, recipients: Recipients) -> None:
         self.transaction: Transaction | None = None
         self._exchange = exchange
+        self._recipients = recipients
+        self._waiting: tuple[Rcpt, str] | None = None  # with the domain that is being looked up
         self._action = exchange.terms.policy.action
 
     # MAIL
@@ -43,7 +49,8 @@ class Mailing:
         if fault is not None:
             self._report_refused(command, fault)
             exchange.refuse(fault.reply, fault.because)
-        elif refusal := exchange.judge():  # no fault of the client's: a sender that comes again is told again
+        elif refusal := exchange.judge(command.path):
+            # No fault of the client's: a sender that comes again is told again.
             self._report_refused(command, refusal)
             exchange.answer(refusal.reply)
         else:
@@ -51,7 +58,7 @@ class Mailing:
 
     def _begin(self, command: Mail) -> None:
         exchange = self._exchange
-        self.transaction = Transaction(command, exchange.journal.now())
+        self.transaction = self._make(command)
         exchange.client.expect(Verb.MAIL)
         knows_size = exchange.upstream.capabilities.offers("SIZE")
         exchange.forward(command if knows_size else command.without(b"SIZE"))
@@ -67,9 +74,15 @@ class Mailing:
         self._exchange.relay(reply)
 
     def _report_refused(self, command: Mail, refusal: Refuse) -> None:
-        transaction = Transaction(command, self._exchange.journal.now())
+        transaction = self._make(command)
         transaction.refused(refusal)
+        transaction.trace = trace_of(self._exchange.rulebook.search(command.path, None))
         self._exchange.journal.transaction_ended(transaction)
+
+    def _make(self, command: Mail) -> Transaction:
+        exchange = self._exchange
+        rules = tuple(rule.name for rule in exchange.rulebook.for_sender(command.path))
+        return Transaction(command, exchange.journal.now(), rules=rules)
 
     # RCPT
 
@@ -85,14 +98,60 @@ class Mailing:
         if len(transaction.recipients) >= _TOO_MANY_TIMES * self._action.general.max_recipients:
             self._exchange.refuse(_TOO_MANY.reply, _TOO_MANY.because)
             return
-        refusal = self._judge_rcpt(command, transaction)
+        refusal = self._refuse_form(command, transaction)
         if refusal is None:
-            transaction.ask(command)
-            self._exchange.client.expect(Verb.RCPT)
-            self._exchange.forward(command)
+            self._consider(command, transaction)
         else:  # a long list of recipients is no fault: the client sends the rest in the next transaction
-            transaction.refuse_recipient(command, refusal)
-            self._exchange.answer(refusal.reply)
+            self._refuse_rcpt(command, refusal)
+
+    def _refuse_form(self, command: Rcpt, transaction: Transaction) -> Refuse | None:
+        exchange, general = self._exchange, self._action.general
+        if transaction.accepted >= general.max_recipients:
+            return _TOO_MANY
+        return refuse_rcpt(command, transaction.mail, exchange.client.offered, general)
+
+    def _consider(self, command: Rcpt, transaction: Transaction) -> None:
+        """Judge a recipient by the encryption rules, as soon as all is known that they ask for."""
+        exchange, recipients = self._exchange, self._recipients
+        asked, legs = recipients.ask(transaction.mail.path, command.path), exchange.legs()
+        wanted = recipients.wanted(asked, legs)
+        if wanted is not None:
+            self._waiting, exchange.looking_up = (command, wanted.domain), True
+            exchange.outbox.put(wanted)
+            exchange.outbox.set_timer(Timer.LOOK_UP, timers.LOOK_UP_S)
+            return
+        decision, judgement = recipients.judge(asked, legs)
+        if isinstance(decision, Refuse):
+            self._refuse_rcpt(command, decision, judgement)
+        else:
+            transaction.ask(command, judgement)
+            exchange.client.expect(Verb.RCPT)
+            exchange.forward(command)
+
+    def _refuse_rcpt(self, command: Rcpt, refusal: Refuse, judgement: Judgement = UNJUDGED) -> None:
+        self.under_way.refuse_recipient(command, refusal, judgement)
+        self._exchange.answer(refusal.reply)
+
+    def learnt(self, knowledge: Knowledge) -> None:
+        """Go on with the recipient that waited for this."""
+        if self._waiting is None or knowledge.domain != self._waiting[1]:
+            return
+        (command, _), self._waiting = self._waiting, None
+        self._exchange.looking_up = False
+        self._exchange.outbox.set_timer(Timer.LOOK_UP, None)
+        self._recipients.learn(knowledge)
+        if not self._exchange.is_busy:
+            self._exchange.client.settle()
+            self.settle()
+        if self.transaction is not None and self._exchange.client.allows(Verb.RCPT):
+            self._consider(command, self.transaction)
+        else:  # upstream refused MAIL meanwhile
+            self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
+
+    def look_up_timed_out(self) -> None:
+        """Go on as with a look-up that failed."""
+        if self._waiting is not None:
+            self.learnt(Knowledge(self._waiting[1], Answer.FAILED, sts_answer=Answer.FAILED))
 
     def rcpt_replied(self, reply: Reply) -> None:
         """Keep what became of the recipient."""
@@ -100,16 +159,6 @@ class Mailing:
         if reply.is_positive:
             self._exchange.client.step(Verb.RCPT)
         self._exchange.relay(reply)
-
-    def _judge_rcpt(self, command: Rcpt, transaction: Transaction) -> Refuse | None:
-        exchange, general = self._exchange, self._action.general
-        if transaction.accepted >= general.max_recipients:
-            return _TOO_MANY
-        refusal = refuse_rcpt(command, transaction.mail, exchange.client.offered, general)
-        if refusal is not None:
-            return refusal
-        decision = decide_recipient(exchange.terms.rules[0], exchange.legs(), self._action.starttls.on_failure)
-        return decision if isinstance(decision, Refuse) else None
 
     # The end
 

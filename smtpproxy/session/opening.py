@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from smtpproxy.errors import ProtocolError
-from smtpproxy.policy.encryption import Plan, Reached
+from smtpproxy.policy.encryption import Plan
+from smtpproxy.policy.legs import Reached
+from smtpproxy.policy.selection import Address
 from smtpproxy.session import timers
-from smtpproxy.session.actions import Connect, ConnectTls, How, StartTls
+from smtpproxy.session.actions import Connect, ConnectTls, How, RememberBroken, StartTls
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
 from smtpproxy.session.terms import Terms
 from smtpproxy.session.timers import Timer
@@ -41,11 +44,13 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_server_name", "_shortfall",
-        "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
+        "_asked_name", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_rulebook",
+        "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
-    def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
+    def __init__(
+        self, owner: UpstreamOwner, terms: Terms, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
+    ) -> None:
         self.state = UpstreamState.IDLE
         self.facts: TlsFacts | None = None
         self.failure: TlsFailure | None = None
@@ -54,13 +59,14 @@ class UpstreamOpening:
         self.downgraded = False
         self._owner = owner
         self._terms = terms
+        self._rulebook = rulebook
         self._reporter = reporter
         self._outbox = outbox
         self._reader = ReplyReader()
         self._name = b""
         self._extended = True
         self._last_said: tuple[bytes, bool] | None = None
-        self._server_name = terms.upstream_name
+        self._asked_name = self._server_name = terms.upstream_name
         self._shortfall = Reached.NOT_OFFERED
 
     # What it came to
@@ -72,7 +78,13 @@ class UpstreamOpening:
             return Reached.ENCRYPTED
         if self.state is UpstreamState.REFUSED:
             return Reached.CERTIFICATE_REFUSED
-        return Reached.CLEAR if self._terms.plan is Plan.NEVER else self._shortfall
+        by_plan = self._rulebook.plan is not Plan.EAGER and self.failure is None
+        return Reached.CLEAR if by_plan else self._shortfall
+
+    @property
+    def learns_name(self) -> bool:
+        """Whether the next connection could ask by SNI for a name that is learnt now: nobody else says which."""
+        return self._asked_name is None
 
     @property
     def is_verified(self) -> bool:
@@ -81,6 +93,12 @@ class UpstreamOpening:
         if facts is None or facts.peer is None or facts.chain is not Chain.VALID or name is None:
             return False
         return matches(name, facts.peer)
+
+    @property
+    def may_upgrade(self) -> bool:
+        """Whether STARTTLS is offered and was not tried in vain: it can be begun when the client begins its own."""
+        waits = self._rulebook.plan is Plan.MIRROR and self.state is UpstreamState.READY
+        return waits and self.facts is None and self._takes_starttls
 
     @property
     def shortfall(self) -> TlsFailure | None:
@@ -108,7 +126,7 @@ class UpstreamOpening:
 
     def dial(self, server_name: str | None = None) -> None:
         """Open the connection; ``server_name`` is the client's SNI, passed on where the policy names no host."""
-        self._server_name = self._terms.upstream_name or server_name
+        self._asked_name = self._server_name = self._terms.upstream_name or server_name
         self._step(UpstreamStep.DIAL)
         self._connect()
 
@@ -125,6 +143,10 @@ class UpstreamOpening:
             self._last_said = None
             self._hello()
 
+    def upgrade(self) -> None:
+        """Begin TLS because the client does; ends in ``upstream_identified``, be it in clear."""
+        self._starttls()
+
     def close(self, how: How) -> None:
         """End the connection; with ``ABORT`` nothing that waits to be sent goes out."""
         if self.is_open:
@@ -134,8 +156,18 @@ class UpstreamOpening:
 
     # What happens to it
 
-    def connected(self) -> None:
-        """TCP stands: begin implicit TLS or wait for the greeting."""
+    def connected(self, address: Address | None, name: str | None, broken: TlsFailure | None) -> None:
+        """TCP stands: begin implicit TLS or wait for the greeting.
+
+        Args:
+            address: where it was dialled.
+            name: what that is known as.
+            broken: why its TLS failed of late.
+        """
+        self._rulebook.connected(address)
+        self._server_name = self._asked_name or name
+        if broken is not None and not self._terms.implicit and self.failure is None:
+            self._spare(broken)
         if self._terms.implicit:
             self._step(UpstreamStep.SECURE)
             self._start_tls()
@@ -208,21 +240,20 @@ class UpstreamOpening:
     def _learn(self, reply: Reply) -> None:
         self.capabilities = parse_capabilities(reply) if self._extended else Capabilities(reply.lines[0], ())
         if self._wants_tls():
-            self._step(UpstreamStep.STARTTLS)
-            self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
-            self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+            self._starttls()
         else:
             self._identified(UpstreamStep.IDENTIFIED)
 
     def _starttls_reply(self, reply: Reply) -> None:
-        if reply.is_closing:
-            self._end(reply, "upstream-closing")
-        elif reply.code == _GO_AHEAD:
+        if reply.code == _GO_AHEAD:
             self._go_ahead()
+            return
+        self._expect_error(reply)
+        failure = TlsFailure(TlsReason.STARTTLS_REFUSED, f"{reply.code} {reply.text}")
+        if reply.is_closing:
+            self._break_off(failure)
         else:
-            self._expect_error(reply)
-            failure = TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED, reply.text)
-            self._fell_short(failure, Reached.NOT_OFFERED if reply.is_permanent else Reached.HANDSHAKE_FAILED)
+            self._fell_short(failure, Reached.HANDSHAKE_FAILED)
             self._identified(UpstreamStep.STARTTLS_REFUSED)
 
     def _go_ahead(self) -> None:
@@ -251,20 +282,28 @@ class UpstreamOpening:
         self._outbox.send(Leg.UPSTREAM, command.to_wire())
         self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
 
+    def _starttls(self) -> None:
+        self._step(UpstreamStep.STARTTLS)
+        self._outbox.send(Leg.UPSTREAM, commands.StartTls().to_wire())
+        self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
+
     def _start_tls(self) -> None:
-        self._outbox.put(StartTls(ConnectTls(self._terms.profile, self._server_name)))
+        self._outbox.put(StartTls(ConnectTls(self._terms.upstream_profile, self._server_name)))
         self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
 
     def _identified(self, step: UpstreamStep) -> None:
         self._step(step)
         self._last_said = (self._name, self._extended)
-        self.downgraded = self.facts is None and self._terms.plan is not Plan.NEVER
+        wanted = self._rulebook.plan is Plan.EAGER or self.failure is not None
+        self.downgraded = self.facts is None and wanted
         self._owner.upstream_identified()
 
     def _wants_tls(self) -> bool:
-        if self._terms.plan is Plan.NEVER or self.facts is not None or self.failure is not None:
-            return False
-        return self.capabilities.offers("STARTTLS")
+        return self._rulebook.plan is Plan.EAGER and self.facts is None and self._takes_starttls
+
+    @property
+    def _takes_starttls(self) -> bool:
+        return self.failure is None and self.capabilities.offers("STARTTLS")
 
     def _certificate_fault(self, facts: TlsFacts) -> TlsReason | None:
         if not self._terms.enforces:
@@ -292,6 +331,13 @@ class UpstreamOpening:
     def _fell_short(self, failure: TlsFailure, shortfall: Reached) -> None:
         self.failure, self._shortfall = failure, shortfall
         self._reporter.tls(Leg.UPSTREAM, failure)
+        if not failure.certificate and not self._terms.implicit:
+            self._outbox.put(RememberBroken(failure, self._terms.policy.action.starttls.fallback_memory_s))
+
+    def _spare(self, broken: TlsFailure) -> None:
+        """Do not try again what failed of late, where mail in clear will do."""
+        if self._rulebook.plan is not Plan.NEVER and self._rulebook.tolerates_clear:
+            self.failure, self._shortfall = broken, Reached.HANDSHAKE_FAILED
 
     def _break_off(self, failure: TlsFailure) -> None:
         self._outbox.close(Leg.UPSTREAM, How.ABORT)

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from smtpproxy.policy.certificates import CertificateQuestion, decide_certificate
 from smtpproxy.policy.decision import Refuse
+from smtpproxy.policy.model import CertificateValidation
 from smtpproxy.policy.profiles import needs_rsa
 from smtpproxy.session import timers
 from smtpproxy.session.actions import AcceptTls, Action, CollectHello, End, How, PauseReading, ResumeReading, StartTls
@@ -23,6 +24,7 @@ from smtpproxy.session.events import (
     Drain,
     Event,
     Expire,
+    PeerFacts,
     Received,
     ReplayDone,
     Spooled,
@@ -39,6 +41,8 @@ from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.recipients import Recipients
+from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.sent import Sent
 from smtpproxy.session.states import CONTENT, ClientState, ClientStep
 from smtpproxy.session.terms import Circumstances, Terms
@@ -60,7 +64,7 @@ class Session:
 
     __slots__ = (
         "_client", "_dialogue", "_ending", "_exchange", "_general", "_greeting", "_hello",
-        "_journal", "_outbox", "_terms", "_upstream",
+        "_journal", "_outbox", "_rulebook", "_terms", "_upstream",
     )  # fmt: skip
 
     def __init__(self, terms: Terms, circumstances: Circumstances) -> None:
@@ -68,11 +72,20 @@ class Session:
         self._general = terms.policy.action.general
         self._outbox = Outbox()
         self._client = ClientLeg(self._outbox)
-        self._journal = Journal(terms, circumstances, self._outbox)
-        self._upstream = UpstreamLeg(self, terms, self._journal, self._outbox)
+        self._rulebook = Rulebook(terms, circumstances.client)
+        self._journal = Journal(circumstances, self._outbox)
+        self._upstream = UpstreamLeg(self, terms, self._rulebook, self._journal, self._outbox)
         self._journal.follow(self._client, self._upstream)
-        self._exchange = Exchange(terms, self, self._client, self._upstream, self._journal, self._outbox)
-        self._dialogue = Dialogue(self._exchange)
+        self._exchange = Exchange(
+            terms=terms,
+            rulebook=self._rulebook,
+            ender=self,
+            client=self._client,
+            upstream=self._upstream,
+            journal=self._journal,
+            outbox=self._outbox,
+        )
+        self._dialogue = Dialogue(self._exchange, Recipients(terms, circumstances, self._rulebook))
         self._hello: ClientHello | None = None
         self._greeting: Reply | None = None
         self._ending: tuple[Reply, str] | None = None
@@ -113,8 +126,8 @@ class Session:
                 self._client_connected()
             case ClientHelloSeen(hello):
                 self._hello_seen(hello)
-            case UpstreamConnected():
-                self._upstream.connected()
+            case UpstreamConnected(address, name, broken):
+                self._upstream.connected(address, name, broken)
             case UpstreamFailed(reason):
                 self._upstream.unreachable(reason)
             case Upgraded(leg, facts):
@@ -133,6 +146,8 @@ class Session:
                 self._dialogue.delivery.spool_failed(reason)
             case ReplayDone():
                 self._dialogue.delivery.replayed()
+            case PeerFacts(knowledge):
+                self._dialogue.mailing.learnt(knowledge)
             case Drain():
                 self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
             case Expire():
@@ -173,11 +188,13 @@ class Session:
             server_name=hello.server_name,
             ecdsa=hello.has_ecdsa and not needs_rsa(self._terms.profile),
             upstream=self._upstream.facts,
+            looks=self._terms.profile.certificate_validation is not CertificateValidation.OFF,
             fallback_name=self._terms.fallback_name,
         )
         choice = decide_certificate(self._terms.policy.direction, question)
         self._client.step(ClientStep.ACCEPT_TLS)
-        self._outbox.put(StartTls(AcceptTls(self._terms.profile, choice, hello.server_name)))
+        asks = self._rulebook.asks_for_certificate
+        self._outbox.put(StartTls(AcceptTls(self._terms.profile, choice, hello.server_name, asks)))
         self._outbox.set_timer(Timer.CLIENT, timers.HANDSHAKE_S)
 
     def _greet(self, greeting: Reply) -> None:
@@ -311,6 +328,8 @@ class Session:
                 self._upstream.give_up("upstream-does-not-read")
             case Timer.VERDICT:
                 self._upstream.give_up("upstream-timed-out")
+            case Timer.LOOK_UP:
+                self._dialogue.mailing.look_up_timed_out()
             case Timer.KEEP_AWAKE:
                 self._dialogue.delivery.keep_awake()
             case _:

@@ -191,7 +191,12 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.STARTTLS: _U.STARTTLS,
         **_END,
     },
-    _U.STARTTLS: {_S.GO_AHEAD: _U.SECURING, _S.STARTTLS_REFUSED: _U.READY, **_END},
+    _U.STARTTLS: {
+        _S.GO_AHEAD: _U.SECURING,
+        _S.STARTTLS_REFUSED: _U.READY,
+        _S.FALL_BACK: _U.DIALLING,
+        **_END,
+    },
     _U.SECURING: {
         _S.SECURED: _U.HELLO_AGAIN,
         _S.REFUSE_CERTIFICATE: _U.REFUSED,
@@ -205,7 +210,13 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.FALL_BACK: _U.DIALLING,
         **_END,
     },
-    _U.READY: {_S.HELLO: _U.HELLO_ANEW, _S.CONTENT: _U.CONTENT, _S.CHUNK: _U.CHUNK, **_END},
+    _U.READY: {
+        _S.HELLO: _U.HELLO_ANEW,
+        _S.STARTTLS: _U.STARTTLS,  # because the client begins its own
+        _S.CONTENT: _U.CONTENT,
+        _S.CHUNK: _U.CHUNK,
+        **_END,
+    },
     _U.CONTENT: {_S.DOT: _U.FINAL, **_END},
     _U.CHUNK: {_S.END_OF_CHUNK: _U.READY, _S.DOT: _U.FINAL, **_END},
     _U.FINAL: {_S.ANSWERED: _U.READY, **_END},

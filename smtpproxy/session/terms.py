@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from smtpproxy.audit import Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
+from smtpproxy.policy.matching import Parties, applicable
 from smtpproxy.policy.messages import Need, need_of
-from smtpproxy.policy.model import CertificateValidation, EncryptionRule, Policy, PortKind, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, TlsProfile
+from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
+from smtpproxy.policy.selection import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,35 +23,49 @@ class Terms:
         policy: the policy itself.
         kind: the kind of port that the client dialled.
         gateway_name: ours, in a leaf with nothing to copy.
-        rules: the encryption rules.
-        plan: when upstream STARTTLS is begun.
+        all_rules: the encryption rules as they are written.
+        rules: those of them that can decide, in order.
+        is_settled: whether they are the same for all mail.
+        can_be_raised: whether a message or its destination can ask for more than they do.
+        plan: when upstream STARTTLS is begun, as far as all of them are concerned.
         need: how much of a message its rules must see before any of it goes upstream.
         profile: the TLS profile of both legs.
+        upstream_profile: the same as the upstream leg needs it: a rule's own demand is judged whatever it says.
         upstream_name: the upstream host if it is a DNS name: sent as SNI, and demanded where the profile enforces.
     """
 
     policy: Policy
     kind: PortKind
     gateway_name: str
+    all_rules: tuple[EncryptionRule, ...]
     rules: tuple[EncryptionRule, ...]
+    is_settled: bool
+    can_be_raised: bool
     plan: Plan
     need: Need
     profile: TlsProfile
+    upstream_profile: TlsProfile
     upstream_name: str | None
 
     @classmethod
     def of(cls, policy: Policy, kind: PortKind, gateway_name: str) -> Terms:
         """Work out the terms of ``policy`` for connections to a port of ``kind``."""
         action = policy.action
-        implicit = kind is PortKind.SMTPS
+        rules = applicable(action.starttls.rules, Parties())
+        can_be_raised = policy.peer_policies.dane or policy.peer_policies.mta_sts
+        profile = action.implicit_profile if kind is PortKind.SMTPS else action.starttls.profile
         return cls(
             policy=policy,
             kind=kind,
             gateway_name=gateway_name,
-            rules=action.starttls.rules,
-            plan=decide_plan(action.starttls.rules) if action.starttls.enabled else Plan.NEVER,
+            all_rules=action.starttls.rules,
+            rules=rules,
+            is_settled=rules[0].audience.is_everybody,
+            can_be_raised=can_be_raised,
+            plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
             need=need_of(action.message_rules),
-            profile=action.implicit_profile if implicit else action.starttls.profile,
+            profile=profile,
+            upstream_profile=_looking(profile, rules, can_be_raised=can_be_raised),
             upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
         )
 
@@ -56,6 +73,11 @@ class Terms:
     def implicit(self) -> bool:
         """Whether connections begin with a ClientHello."""
         return self.kind is PortKind.SMTPS
+
+    @property
+    def speaks_starttls(self) -> bool:
+        """Whether STARTTLS is spoken on either leg."""
+        return self.policy.action.starttls.enabled
 
     @property
     def fallback_name(self) -> str:
@@ -75,10 +97,25 @@ class Circumstances:
     Args:
         origin: who is connected to whom, for the records.
         clock: returns monotonic seconds.
+        wall: returns the time of day, in seconds since the epoch.
+        client: the client's address.
     """
 
     origin: Origin
     clock: Callable[[], float]
+    wall: Callable[[], float]
+    client: Address | None = None
+
+
+def _looking(profile: TlsProfile, rules: Sequence[EncryptionRule], *, can_be_raised: bool) -> TlsProfile:
+    """Look at certificates where something may ask about them, though the profile does not look by itself."""
+    asks = can_be_raised or any(rule.recipient in _LOOKING for rule in rules)
+    if asks and profile.certificate_validation is CertificateValidation.OFF:
+        return replace(profile, certificate_validation=CertificateValidation.AUDIT)
+    return profile
+
+
+_LOOKING = frozenset({RecipientEncryption.VERIFIED, RecipientEncryption.DANE, RecipientEncryption.MTA_STS})
 
 
 def _is_address(host: str) -> bool:

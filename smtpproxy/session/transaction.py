@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from smtpproxy.audit import RecipientResult, Status
+from smtpproxy.audit import UNJUDGED, Judgement, RecipientResult, Status
 from smtpproxy.policy.decision import Refuse
+from smtpproxy.smtp.addresses import Path
 from smtpproxy.smtp.commands import Mail, Rcpt
 from smtpproxy.smtp.replies import Reply
 
@@ -15,9 +16,10 @@ from smtpproxy.smtp.replies import Reply
 class Recipient:
     """A recipient that was asked for, and the reply to its RCPT, ``None`` until it comes."""
 
-    address: bytes
+    path: Path
     reply: Reply | None = None
     because: str | None = None
+    judgement: Judgement = UNJUDGED
 
     @property
     def stands(self) -> bool:
@@ -37,6 +39,8 @@ class Transaction:
         accepted: how many of them stand.
         reply: the reply that decided about the message: to MAIL, to DATA or to the end of data.
         because: the token of what this proxy refused, ``None`` if it refused nothing.
+        rules: names of the encryption rules that could apply when it began.
+        trace: of a refusal at MAIL, the search for a rule.
         message_rules: those that applied, in order.
         size_octets: content octets that came in.
         whole: whether the whole content was read.
@@ -52,6 +56,8 @@ class Transaction:
     granted: bool = False
     reply: Reply | None = None
     because: str | None = None
+    rules: tuple[str, ...] = ()
+    trace: tuple[tuple[str, str], ...] = ()
     message_rules: tuple[str, ...] = ()
     size_octets: int = 0
     whole: bool = False
@@ -65,9 +71,9 @@ class Transaction:
         """How many recipients were asked for and not answered."""
         return len(self._unanswered)
 
-    def ask(self, rcpt: Rcpt) -> None:
+    def ask(self, rcpt: Rcpt, judgement: Judgement = UNJUDGED) -> None:
         """Keep a recipient that upstream is asked for."""
-        recipient = Recipient(rcpt.path.octets)
+        recipient = Recipient(rcpt.path, judgement=judgement)
         self.recipients.append(recipient)
         self._unanswered.append(recipient)
 
@@ -77,13 +83,19 @@ class Transaction:
         recipient.reply = reply
         self.accepted += recipient.stands
 
-    def refuse_recipient(self, rcpt: Rcpt, refusal: Refuse) -> None:
+    def refuse_recipient(self, rcpt: Rcpt, refusal: Refuse, judgement: Judgement = UNJUDGED) -> None:
         """Keep a recipient that this proxy refused."""
-        self.recipients.append(Recipient(rcpt.path.octets, refusal.reply, refusal.because))
+        self.recipients.append(Recipient(rcpt.path, refusal.reply, refusal.because, judgement))
 
     def refused(self, refusal: Refuse) -> None:
         """Keep why this proxy refused the message."""
         self.reply, self.because = refusal.reply, refusal.because
+
+    @property
+    def applied_rules(self) -> tuple[str, ...]:
+        """Names of the encryption rules that recipients were judged by; without any, of those that could apply."""
+        judged = [each.judgement.rule for each in self.recipients if each.judgement.rule is not None]
+        return tuple(dict.fromkeys(judged)) or self.rules
 
     @property
     def ambiguous(self) -> bool:
@@ -105,7 +117,7 @@ class Transaction:
         refused = recipient.reply is not None and not recipient.stands
         reply = recipient.reply if refused else self.reply
         because = recipient.because if refused else self.because
-        return RecipientResult(recipient.address, status_of(reply), reply, because)
+        return RecipientResult(recipient.path.octets, status_of(reply), reply, because, recipient.judgement)
 
 
 def status_of(reply: Reply | None) -> Status:

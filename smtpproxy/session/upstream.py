@@ -15,6 +15,7 @@ from smtpproxy.session.actions import How
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.opening import UpstreamOpening
 from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.sent import Sent
 from smtpproxy.session.states import UpstreamState, UpstreamStep
 from smtpproxy.session.terms import Terms
@@ -41,8 +42,10 @@ class UpstreamLeg(UpstreamOpening):
 
     __slots__ = ("_expected",)
 
-    def __init__(self, owner: UpstreamOwner, terms: Terms, reporter: Reporter, outbox: Outbox) -> None:
-        super().__init__(owner, terms, reporter, outbox)
+    def __init__(
+        self, owner: UpstreamOwner, terms: Terms, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
+    ) -> None:
+        super().__init__(owner, terms, rulebook, reporter, outbox)
         self._expected: deque[Sent] = deque()
 
     # What it is at
@@ -132,7 +135,7 @@ class UpstreamLeg(UpstreamOpening):
 
     def timed_out(self) -> None:
         """What was waited for has not come."""
-        if self.state in _HANDSHAKING:
+        if self.state in _HANDSHAKING or self.state is UpstreamState.STARTTLS:
             self._break_off(TlsFailure(TlsReason.TIMED_OUT))
         elif self.is_open and not self.is_silent and self.state not in _TAKES_CONTENT:
             self._end(self._farewell, "upstream-timed-out")
@@ -190,8 +193,8 @@ class UpstreamLeg(UpstreamOpening):
 
 
 _HANDSHAKING: Final = frozenset({UpstreamState.OPENING, UpstreamState.SECURING})
-_UPGRADING: Final = _HANDSHAKING | {UpstreamState.HELLO_AGAIN}
-"""Upstream may still refuse TLS: in TLS 1.3 it says so only after our side of the handshake is done."""
+_UPGRADING: Final = _HANDSHAKING | {UpstreamState.STARTTLS, UpstreamState.HELLO_AGAIN}
+"""TLS may still be refused, by closing too: in TLS 1.3 that shows only after our side of the handshake is done."""
 
 _TAKES_COMMANDS: Final = frozenset({UpstreamState.GREETED, UpstreamState.READY})
 _TAKES_CONTENT: Final = frozenset({UpstreamState.CONTENT, UpstreamState.CHUNK})

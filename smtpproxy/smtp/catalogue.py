@@ -61,6 +61,8 @@ TLS_REFUSED_REJECT: Final = Reply.own(550, (7, 5), "Secure connection to the rec
 TLS_REFUSED_TEMPFAIL: Final = Reply.own(
     450, (7, 5), "Secure connection to the receiving server failed, try again later"
 )
+SENDER_NOT_VERIFIED: Final = Reply.own(550, (7, 1), "A verified client certificate of the sender's domain is required")
+LOOK_UP_FAILED: Final = Reply.own(451, (4, 3), "The security policy of the recipient's domain cannot be looked up now")
 SESSION_TLS_REFUSED: Final = Reply.own(421, (7, 5), "Secure connection to the server failed, closing connection")
 
 # The envelope -------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class TlsReason(IdentityEnum):
     """Why a chain is not valid, a name does not match or a handshake failed."""
 
     STARTTLS_NOT_SUPPORTED = "starttls-not-supported"  # RFC 8460 s4.3.1
+    STARTTLS_REFUSED = "starttls-refused"  # it is offered, and answered with an error
     CERTIFICATE_HOST_MISMATCH = "certificate-host-mismatch"  # RFC 8460 s4.3.1
     CERTIFICATE_EXPIRED = "certificate-expired"  # RFC 8460 s4.3.1; not yet valid counts too
     CERTIFICATE_NOT_TRUSTED = "certificate-not-trusted"  # RFC 8460 s4.3.1

@@ -16,18 +16,13 @@ from smtpproxy.policy.model import (
     BareNewline,
     CertificateValidation,
     Direction,
-    EncryptionRule,
-    Failure,
     General,
-    Offer,
-    OnFailure,
     Pfs,
     PortKind,
-    RecipientEncryption,
-    SenderEncryption,
     TlsSupport,
     UpstreamHost,
 )
+from smtpproxy.policy.rules import EncryptionRule, Failure, Offer, OnFailure, RecipientEncryption, SenderEncryption
 from smtpproxy.tls.facts import TlsVersion
 
 POLICY = "policies:\n  - {name: Out, direction: outbound, source: [10.0.0.0/8], upstream: {host: mx.example.net}}\n"

@@ -11,7 +11,7 @@ import pytest
 from smtpproxy.config.action_file import ActionFile
 from smtpproxy.config.gateway_file import MainFile
 from smtpproxy.config.profile_file import ProfileFile
-from smtpproxy.config.section import Section
+from smtpproxy.config.section import Section, key_of
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs" / "configuration.md"
@@ -39,7 +39,9 @@ def test_every_key_has_a_line(section: type[Section]) -> None:
     page = PAGE.read_text()
     for name, info in section.model_fields.items():
         (line,) = {
-            line for line in page.splitlines() if line.startswith(f"| `{name}` |") and str(info.description) in line
+            line
+            for line in page.splitlines()
+            if line.startswith(f"| `{key_of(name, info)}` |") and str(info.description) in line
         }
         assert line.count("|") == 5
         assert info.description

@@ -18,7 +18,7 @@ from smtpproxy.config.fields import MISSING, default_text, form_of, is_list, sec
 from smtpproxy.config.forms import Form, whole_number
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.config.schema import FILES, json_schema
-from smtpproxy.config.section import Section
+from smtpproxy.config.section import Section, key_of
 from smtpproxy.config.shipped import ACTIONS, PROFILES, example_files, predefined
 from tests.config.test_mistakes import CASES, POLICY, Case
 
@@ -193,7 +193,7 @@ def properties(kind: str) -> Iterator[tuple[dict[str, Any], FieldInfo]]:
     for section in {each.__name__: each for each in sections(FILES[kind])}.values():
         found = schema if section is FILES[kind] else schema["$defs"][section.__name__]
         for name, info in section.model_fields.items():
-            yield found["properties"][name], info
+            yield found["properties"][key_of(name, info)], info
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -7,7 +7,6 @@ from smtpproxy.config.shadows import shadows
 from smtpproxy.policy.model import (
     ActionKind,
     Direction,
-    EncryptionRule,
     Policy,
     ProxyAction,
     StartTls,
@@ -15,6 +14,7 @@ from smtpproxy.policy.model import (
     TlsSupport,
     UpstreamHost,
 )
+from smtpproxy.policy.rules import EncryptionRule
 
 PROFILE = TlsProfile("P")
 ACTION = ProxyAction("A", ActionKind.CLIENT, PROFILE, StartTls(PROFILE, (EncryptionRule("default"),)))

@@ -24,6 +24,7 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
+from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.messages import Condition, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.messages import Final as Denied
 from smtpproxy.policy.model import Policy, PortKind, UpstreamHost
@@ -102,6 +103,7 @@ class House:
             contexts=Contexts(8),
             trust=load_trust(folder / "trusted.pem"),
             spools=spools,
+            broken_tls=BrokenTls(),
             write=self.records.append,
         )
 
@@ -189,5 +191,5 @@ def receivers(internet: trustme.CA) -> dict[PortKind, Receiver]:
 
 def _policy(to: Mapping[PortKind, Receiver], passage: Passage) -> Policy:
     upstream = UpstreamHost(HOST, to[PortKind.SMTP].port, to[PortKind.SMTPS].port)
-    policy = Setting(message_rules=_RULES[passage]).terms().policy
+    policy = Setting(message_rules=_RULES[passage], fallback_memory_s=0).terms().policy
     return replace(policy, source=_LOOPBACK, destination=_LOOPBACK, upstream=upstream)

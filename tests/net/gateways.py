@@ -22,6 +22,7 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
+from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport, UpstreamHost
 from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
@@ -123,6 +124,7 @@ class GatewayCase(TestCase):
             contexts=Contexts(8),
             trust=load_trust(self.home / "trusted.pem"),
             spools=Spools(self.home / "spool", 1024, 1_000_000),
+            broken_tls=BrokenTls(),
             write=self.write,
         )
 

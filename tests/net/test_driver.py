@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 from smtpproxy.audit import Crash, Record
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.session.actions import Action, DiscardSpool, End, ReplaySpool, Send, SetTimer, SpoolWrite
 from smtpproxy.session.events import Drain, Event, TimedOut, UpstreamConnected
 from smtpproxy.session.legs import Leg
@@ -37,6 +38,7 @@ class Line:
     def __init__(self) -> None:
         self.owner: object = None
         self.asked: list[object] = []
+        self.peer_host, self.peer_port = "192.0.2.25", 25
 
     def send(self, data: bytes) -> None:
         self.asked.append(data)
@@ -60,6 +62,10 @@ class DriverTests(TestCase):
     @property
     def reactor(self) -> Clock:
         return self.clock
+
+    @property
+    def broken_tls(self) -> BrokenTls:
+        return BrokenTls(self.clock.seconds)
 
     def write(self, record: Record) -> None:
         self.records.append(record)

@@ -7,6 +7,7 @@ from pathlib import Path
 from smtpproxy.audit import (
     Crash,
     Incident,
+    Judgement,
     RecipientResult,
     Record,
     SessionRecord,
@@ -29,7 +30,7 @@ TRANSACTION = TransactionRecord(
     helo=b"client.test",
     sender=b"a@client.test",
     recipients=(
-        RecipientResult(b"b@mx.test", Status.ACCEPTED, QUEUED),
+        RecipientResult(b"b@mx.test", Status.ACCEPTED, QUEUED, judgement=Judgement("default")),
         RecipientResult(b"c@mx.test", Status.REFUSED, Reply(550, (b"5.1.1 No such user",))),
     ),
     rules=("default",),
@@ -168,8 +169,14 @@ def test_the_transaction_document_has_every_field() -> None:
         "helo": "client.test",
         "from": "a@client.test",
         "recipients": [
-            {"to": "b@mx.test", "status": "accepted", "reply": "250 2.0.0 Ok: queued as 4711", "because": None},
-            {"to": "c@mx.test", "status": "refused", "reply": "550 5.1.1 No such user", "because": None},
+            {
+                "to": "b@mx.test",
+                "status": "accepted",
+                "reply": "250 2.0.0 Ok: queued as 4711",
+                "because": None,
+                "rule": "default",
+            },
+            {"to": "c@mx.test", "status": "refused", "reply": "550 5.1.1 No such user", "because": None, "rule": None},
         ],
         "rules": ["default"],
         "message_rules": ["mark"],

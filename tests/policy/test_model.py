@@ -8,19 +8,14 @@ from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,
     BareNewline,
     CertificateValidation,
-    EncryptionRule,
     Esmtp,
-    Failure,
     General,
-    Offer,
-    OnFailure,
     Pfs,
     PortKind,
-    RecipientEncryption,
-    SenderEncryption,
     TlsProfile,
     UpstreamHost,
 )
+from smtpproxy.policy.rules import EncryptionRule, Failure, Offer, OnFailure, RecipientEncryption, SenderEncryption
 from smtpproxy.tls.facts import TlsVersion
 
 

@@ -10,7 +10,6 @@ import pytest
 from smtpproxy.policy.model import (
     ActionKind,
     Direction,
-    EncryptionRule,
     Policy,
     PortKind,
     ProxyAction,
@@ -19,6 +18,7 @@ from smtpproxy.policy.model import (
     TlsSupport,
     UpstreamHost,
 )
+from smtpproxy.policy.rules import EncryptionRule
 from smtpproxy.policy.selection import plain_address, select_policy
 
 PROFILE = TlsProfile("profile")

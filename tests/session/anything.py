@@ -12,16 +12,8 @@ from smtpproxy.policy.messages import (
     MessageRule,
     SizeCondition,
 )
-from smtpproxy.policy.model import (
-    Authentication,
-    BareNewline,
-    CertificateValidation,
-    General,
-    Offer,
-    PortKind,
-    RecipientEncryption,
-    SenderEncryption,
-)
+from smtpproxy.policy.model import Authentication, BareNewline, CertificateValidation, General, PortKind
+from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
 from smtpproxy.policy.wildcards import Wildcard
 from tests.session.playbook import Setting
 

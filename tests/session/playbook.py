@@ -1,11 +1,12 @@
 """Tests of the session read as a dialogue: `>>` is what happens, `<<` is what the session must do about it.
 
-Timers are left out unless a test asks for them with `timers=True`; everything else must match, in order.
+Timers are left out unless a test asks for them with `timers=True`, and what is to be remembered of upstream stands in
+`remembered`; everything else must match, in order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import NoReturn
 
@@ -16,22 +17,19 @@ from smtpproxy.policy.model import (
     Authentication,
     CertificateValidation,
     Direction,
-    EncryptionRule,
     Esmtp,
     General,
-    Offer,
-    OnFailure,
+    PeerPolicies,
     Policy,
     PortKind,
     ProxyAction,
-    RecipientEncryption,
-    SenderEncryption,
     StartTls,
     TlsProfile,
     TlsSupport,
     UpstreamHost,
 )
-from smtpproxy.session.actions import Action, Audit, Send, SetTimer
+from smtpproxy.policy.rules import EncryptionRule, Offer, OnFailure, RecipientEncryption, SenderEncryption, with_default
+from smtpproxy.session.actions import Action, Audit, RememberBroken, Send, SetTimer
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
@@ -49,6 +47,7 @@ ORIGIN = Origin(
     destination="198.51.100.1:25",
     upstream="mx.test:25",
 )
+WALL_S = 1_700_000_000.0
 SENDER = "MAIL FROM:<a@client.test>"
 RECIPIENT = "RCPT TO:<b@mx.test>"
 EVERYWHERE = (ip_network("0.0.0.0/0"),)
@@ -64,13 +63,16 @@ class Setting:
     recipient: RecipientEncryption = RecipientEncryption.PREFERRED
     offer: Offer = Offer.HONEST
     validation: CertificateValidation = CertificateValidation.AUDIT
-    on_failure: OnFailure = OnFailure()
+    on_failure: OnFailure = field(default_factory=OnFailure)
     general: General = General()
     esmtp: Esmtp = Esmtp()
     authentication: Authentication = Authentication()
     message_rules: tuple[MessageRule, ...] = ()
     starttls: bool = True
     host: str = "mx.test"
+    rules: tuple[EncryptionRule, ...] = ()  # instead of the one that the fields above make
+    fallback_memory_s: int = 600
+    peer_policies: PeerPolicies = field(default_factory=PeerPolicies)
 
     def terms(self) -> Terms:
         """Make the terms of a policy like this."""
@@ -81,7 +83,13 @@ class Setting:
             name="a",
             kind=ActionKind.CLIENT if outbound else ActionKind.SERVER,
             implicit_profile=profile,
-            starttls=StartTls(profile, (rule,), enabled=self.starttls, on_failure=self.on_failure),
+            starttls=StartTls(
+                profile,
+                with_default(self.rules, self.offer) if self.rules else (rule,),
+                enabled=self.starttls,
+                on_failure=self.on_failure,
+                fallback_memory_s=self.fallback_memory_s,
+            ),
             general=self.general,
             esmtp=self.esmtp,
             authentication=self.authentication,
@@ -95,12 +103,13 @@ class Setting:
             tls_support=TlsSupport.ENABLED,
             action=action,
             upstream=UpstreamHost(self.host),
+            peer_policies=self.peer_policies,
         )
         return Terms.of(policy, self.kind, "gw.test")
 
     def session(self) -> Session:
         """Make a session under that policy; its clock stands still."""
-        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0))
+        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S))
 
 
 def client(text: str | bytes) -> Received:
@@ -132,11 +141,13 @@ class Playbook:
 
     Attributes:
         records: every record so far, in order; records are not compared with `<<`.
+        remembered: every failure of upstream's TLS that was to be remembered, in order.
     """
 
     def __init__(self, setting: Setting | None = None, *, timers: bool = False) -> None:
         self.session = (setting or Setting()).session()
         self.records: list[Record] = []
+        self.remembered: list[RememberBroken] = []
         self._timers = timers
         self._due: list[Action] = []
         self._event: Event | None = None
@@ -148,6 +159,8 @@ class Playbook:
         for action in self.session.receive(event):
             if isinstance(action, Audit):
                 self.records.append(action.record)
+            elif isinstance(action, RememberBroken):
+                self.remembered.append(action)
             elif self._timers or not isinstance(action, SetTimer):
                 self._due.append(action)
         return self

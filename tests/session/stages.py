@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind, RecipientEncryption
+from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind
+from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.events import (
     ClientConnected,
     ClientHelloSeen,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from smtpproxy.audit import Record
 from smtpproxy.policy.messages import AddHeader, Condition, Final, MessageRule, SizeCondition
-from smtpproxy.policy.model import BareNewline, General, RecipientEncryption
+from smtpproxy.policy.model import BareNewline, General
+from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from smtpproxy.policy.model import Authentication, Direction, Esmtp, RecipientEncryption
+from smtpproxy.policy.model import Authentication, Direction, Esmtp
+from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.actions import Close, End, How
 from smtpproxy.session.events import ClientHelloSeen, Closed, Upgraded
 from smtpproxy.session.legs import Leg

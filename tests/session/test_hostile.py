@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Incident, SessionRecord, TransactionRecord
-from smtpproxy.policy.model import CertificateValidation, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.model import CertificateValidation
+from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import Close, End, How, Send
 from smtpproxy.session.events import (
     ClientConnected,

@@ -7,12 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
-from smtpproxy.policy.model import (
-    CertificateValidation,
-    PortKind,
-    RecipientEncryption,
-    SenderEncryption,
-)
+from smtpproxy.policy.model import CertificateValidation, PortKind
+from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,

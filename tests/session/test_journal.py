@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from smtpproxy.audit import RecipientResult, SessionRecord, Status, TlsRecord, TransactionRecord
-from smtpproxy.policy.model import General, RecipientEncryption, SenderEncryption
+from smtpproxy.audit import Judgement, RecipientResult, SessionRecord, Status, TlsRecord, TransactionRecord
+from smtpproxy.policy.model import General
+from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import Audit, End
 from smtpproxy.session.events import (
     ClientConnected,
@@ -52,6 +53,8 @@ from tests.session.stages import dialling, implicit, refused_certificate, sent_d
 
 SMALL = General(max_message_size=5)
 
+BY_DEFAULT = Judgement("default")
+
 
 def reply(text: str) -> Reply:
     return Reply(int(text[:3]), (text[4:].encode(),))
@@ -87,8 +90,8 @@ def test_every_field_of_a_success() -> None:
         helo=b"secret.test",
         sender=b"a@client.test",
         recipients=(
-            RecipientResult(b"b@mx.test", Status.ACCEPTED, reply("250 2.0.0 queued as 1")),
-            RecipientResult(b"c@mx.test", Status.REFUSED, reply("550 5.1.1 unknown")),
+            RecipientResult(b"b@mx.test", Status.ACCEPTED, reply("250 2.0.0 queued as 1"), judgement=BY_DEFAULT),
+            RecipientResult(b"c@mx.test", Status.REFUSED, reply("550 5.1.1 unknown"), judgement=BY_DEFAULT),
         ),
         rules=("default",),
         message_rules=(),
@@ -146,7 +149,7 @@ def octets(*lines: str) -> int:
 
 def test_durations_are_those_of_the_clock() -> None:
     time_s = [100.0]
-    session = Session(Setting().terms(), Circumstances(ORIGIN, lambda: time_s[0]))
+    session = Session(Setting().terms(), Circumstances(ORIGIN, lambda: time_s[0], lambda: time_s[0]))
     records = []
     for event, seconds in (
         (ClientConnected(), 1.0),
@@ -208,9 +211,9 @@ def test_recipients_each_have_their_own_result() -> None:
     granted(book, ".", "554 5.7.1 spam")
     refused = reply("554 5.7.1 spam")
     assert transaction_of(book).recipients == (
-        RecipientResult(b"taken@mx.test", Status.REFUSED, refused),
-        RecipientResult(b"later@mx.test", Status.DEFERRED, reply("451 later")),
-        RecipientResult(b"never@mx.test", Status.REFUSED, reply("550 never")),
+        RecipientResult(b"taken@mx.test", Status.REFUSED, refused, judgement=BY_DEFAULT),
+        RecipientResult(b"later@mx.test", Status.DEFERRED, reply("451 later"), judgement=BY_DEFAULT),
+        RecipientResult(b"never@mx.test", Status.REFUSED, reply("550 never"), judgement=BY_DEFAULT),
         RecipientResult(b"never@mx.test", Status.REFUSED, catalogue.BAD_PARAMETER, "parameter-not-offered"),
     )
 
@@ -220,7 +223,7 @@ def test_an_abandoned_transaction() -> None:
     book >> Closed(Leg.CLIENT, "reset")
     book.skip()
     record = transaction_of(book)
-    assert record.recipients == (RecipientResult(b"b@mx.test", Status.ABANDONED, None),)
+    assert record.recipients == (RecipientResult(b"b@mx.test", Status.ABANDONED, None, judgement=BY_DEFAULT),)
     assert (record.reply, record.because, record.size_octets) == (None, None, 0)
     assert (record.inspected, record.not_inspected_because) == (False, "no-content")
 

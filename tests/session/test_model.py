@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from smtpproxy.policy.model import RecipientEncryption
+from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.actions import Close, Send
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg

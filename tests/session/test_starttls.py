@@ -6,7 +6,8 @@ import pytest
 
 from smtpproxy.audit import Incident
 from smtpproxy.policy.certificates import Leaf, LeafKey, ProxyServerCertificate, Signer
-from smtpproxy.policy.model import Direction, Offer, RecipientEncryption, SenderEncryption, TlsProfile
+from smtpproxy.policy.model import Direction, TlsProfile
+from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import AcceptTls, Close, CollectHello, End, How, StartTls
 from smtpproxy.session.events import ClientHelloSeen, Received, Upgraded
 from smtpproxy.session.legs import Leg

@@ -102,7 +102,7 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "354 what": over(BROKE),
         "454 busy": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
         "502 what": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
-        "421 closing": over("421 closing"),
+        "421 closing": [Close(Leg.UPSTREAM, How.ABORT), Connect("mx.test", 25)],
         "garbage": over(BROKE),
         "220 a|250 b": over(BEHIND_TLS),
     },
@@ -266,7 +266,6 @@ CLOSING_EARLY = {
     "greeted": GONE,
     "hello": GONE,
     "hello anew": GONE,
-    "starttls": GONE,
     "idle in dialogue": GONE,
     "command": GONE,
     "data": GONE,
@@ -281,8 +280,8 @@ def test_upstream_that_hangs_up_ends_the_session(state: str) -> None:
     (book << to_client(CLOSING_EARLY[state]) << Close(Leg.CLIENT, How.FLUSH) << End()).done()
 
 
-@pytest.mark.parametrize("state", ["securing", "hello again"])
-def test_upstream_that_hangs_up_in_or_right_behind_the_handshake_is_met_again_in_clear(state: str) -> None:
+@pytest.mark.parametrize("state", ["starttls", "securing", "hello again"])
+def test_upstream_that_hangs_up_before_in_or_right_behind_the_handshake_is_met_again_in_clear(state: str) -> None:
     book = UPSTREAM_STAGES[state][0]()
     (book >> Closed(Leg.UPSTREAM, "clean") << Connect("mx.test", 25)).done()
 

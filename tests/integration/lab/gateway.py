@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.integration.lab.laboratory import Authorities
 
@@ -41,6 +41,10 @@ class Setup:
         rules: the encryption rules.
         general: keys of the proxy action's ``general``.
         action: further keys of the proxy action.
+        starttls: further keys of its ``starttls``; TLS that broke is not remembered unless they say so.
+        policy: further keys of the policy.
+        main: further keys of the main file.
+        lists: entries of each list by its name.
         stores: the main file's key.
         profile: keys of the TLS profile.
         server_names: one Proxy Server certificate for each.
@@ -54,6 +58,10 @@ class Setup:
     rules: tuple[Mapping[str, str], ...] = ({"name": "default", "sender": "optional", "recipient": "preferred"},)
     general: Mapping[str, Any] = field(default_factory=dict)
     action: Mapping[str, Any] = field(default_factory=dict)
+    starttls: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    main: Mapping[str, Any] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stores: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     server_names: tuple[str, ...] = ("mail.inside.test",)
@@ -252,12 +260,21 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
         "proxy-actions/Action.yaml": {
             "kind": kind,
             "tls": {"action": "inspect", "profile": "Profile"},
-            "starttls": {"enabled": True, "profile": "Profile", "rules": [dict(rule) for rule in setup.rules]},
+            "starttls": {
+                "enabled": True,
+                "profile": "Profile",
+                "fallback_memory": "0s",
+                "rules": [dict(rule) for rule in setup.rules],
+                **setup.starttls,
+            },
             "general": dict(setup.general),
             **setup.action,
         },
         "tls-profiles/Profile.yaml": {"minimum_protocol": "tls1.2", **setup.profile},
     }
+    (folder / "lists").mkdir(parents=True, exist_ok=True)
+    for name, entries in setup.lists.items():
+        (folder / "lists" / f"{name}.txt").write_text("".join(f"{entry}\n" for entry in entries))
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,8 +295,10 @@ def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int])
                 "proxy_action": "Action",
                 "upstream": {"host": upstream.host, "smtp": upstream.smtp_port, "smtps": upstream.smtps_port},
                 "source_address": "gateway",
+                **setup.policy,
             }
         ],
+        **setup.main,
         "records": {"file": "var/records.jsonl"},
         "stores": dict(setup.stores),
         "admin": {"metrics": f"{HOST}:{ports[2]}"} if setup.metrics else {},

@@ -1,0 +1,49 @@
+"""Judge the upstream leg by what the recipient's domain publishes: DANE and MTA-STS.
+
+Source: RFC 7672 s2.2 (what the answers mean); RFC 8461 s4, s5 (applying a policy), s5.1 (none: as without).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpproxy.policy.dane import DaneState, judge_dane
+from smtpproxy.policy.decision import ALLOW, Decision
+from smtpproxy.policy.judged import (
+    LOOK_UP_FAILED,
+    NAME_LEARNT,
+    Destination,
+    certificate_refusal,
+    tls_refusal,
+    wants_name,
+)
+from smtpproxy.policy.legs import LegFacts, Reached
+from smtpproxy.policy.requirement import Requirement
+from smtpproxy.policy.rules import RecipientEncryption
+
+_NO_DANE: Final = frozenset({DaneState.ABSENT, DaneState.INSECURE, DaneState.NO_HOST})
+
+
+def judge_by_dane(requirement: Requirement, legs: LegFacts, destination: Destination) -> Decision:
+    """Judge by TLSA records, if a rule demands them or what is published is honoured."""
+    demanded = requirement.asks_for(RecipientEncryption.DANE)
+    if not demanded and not destination.honoured.dane:
+        return ALLOW
+    state = _dane_state(legs, destination)
+    if state is DaneState.MATCHED or (not demanded and state in _NO_DANE):
+        return ALLOW
+    if state is DaneState.FAILED:
+        return LOOK_UP_FAILED
+    if legs.reached is not Reached.ENCRYPTED:
+        return tls_refusal(legs.reached, requirement.on_failure)
+    if not demanded and state is DaneState.UNUSABLE:  # TLS is due, be it unauthenticated (RFC 7672 s2.2)
+        return ALLOW
+    if state is DaneState.MISMATCHED and wants_name(legs, destination.knowledge):
+        return NAME_LEARNT
+    return certificate_refusal(f"dane-{state.value}", requirement.on_failure)
+
+
+def _dane_state(legs: LegFacts, destination: Destination) -> DaneState:
+    if destination.knowledge is None or legs.address is None:  # an address literal, or an address that nobody knows
+        return DaneState.NO_HOST
+    return judge_dane(destination.knowledge, legs.address, legs.upstream, destination.now_s).state

@@ -1,0 +1,107 @@
+"""Judge recipients: the encryption rule that is for each, what its domain publishes, and what both legs reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from smtpproxy.audit import Judgement
+from smtpproxy.lru import Lru
+from smtpproxy.policy.decision import Decision, Refuse
+from smtpproxy.policy.judged import Destination
+from smtpproxy.policy.judging import judge_recipient, judge_sender, needs_of
+from smtpproxy.policy.knowledge import Knowledge
+from smtpproxy.policy.legs import LegFacts
+from smtpproxy.policy.matching import Fit, Tried
+from smtpproxy.policy.names import looked_up_domain
+from smtpproxy.policy.requirement import Requirement
+from smtpproxy.policy.rules import EncryptionRule
+from smtpproxy.session.actions import LookUp
+from smtpproxy.session.rulebook import Rulebook
+from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.smtp.addresses import Path
+
+MAX_KNOWN: Final = 100
+"""Domains whose facts a session keeps; what goes is looked up anew, in the gateway's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A recipient of a sender, and the rules that are for it: those that monitor, then the one that decides."""
+
+    sender: Path
+    recipient: Path
+    tried: tuple[Tried, ...]
+    rules: tuple[EncryptionRule, ...]
+
+
+class Recipients:
+    """What one session's recipients ask for.
+
+    Args:
+        terms: what its policy says.
+        circumstances: its own facts.
+        rulebook: its rules.
+    """
+
+    __slots__ = ("_circumstances", "_honoured", "_known", "_on_failure", "_rulebook")
+
+    def __init__(self, terms: Terms, circumstances: Circumstances, rulebook: Rulebook) -> None:
+        self._circumstances = circumstances
+        self._rulebook = rulebook
+        self._honoured = terms.policy.peer_policies
+        self._on_failure = terms.policy.action.starttls.on_failure
+        self._known: Lru[str, Knowledge] = Lru(MAX_KNOWN)
+
+    def learn(self, knowledge: Knowledge) -> None:
+        """Keep what a look-up found."""
+        self._known.put(knowledge.domain, knowledge)
+
+    def ask(self, sender: Path, recipient: Path) -> Asked:
+        """Find the rules that are for a recipient."""
+        tried = self._rulebook.search(sender, recipient)
+        return Asked(sender, recipient, tried, tuple(each.rule for each in tried if each.fit is Fit.YES))
+
+    def wanted(self, asked: Asked, legs: LegFacts) -> LookUp | None:
+        """Return what must be looked up before a recipient can be judged, ``None`` if nothing."""
+        domain = looked_up_domain(asked.recipient)
+        if domain is None or self._known.get(domain) is not None:
+            return None
+        needs = [needs_of(self.requirement(rule), legs, self._honoured, asked.recipient) for rule in asked.rules]
+        if not any(needs):
+            return None
+        return LookUp(domain, tlsa=any(each.tlsa for each in needs), sts=any(each.sts for each in needs))
+
+    def judge(self, asked: Asked, legs: LegFacts) -> tuple[Decision, Judgement]:
+        """Judge a recipient by the rule that decides; the rules that only monitor are judged for the record."""
+        *watching, deciding = asked.rules
+        decision = self._judge(deciding, asked, legs)
+        monitored = tuple((rule.name, _token(self._judge(rule, asked, legs))) for rule in watching)
+        trace = trace_of(asked.tried) if isinstance(decision, Refuse) else ()
+        return decision, Judgement(deciding.name, monitored, trace)
+
+    def requirement(self, rule: EncryptionRule) -> Requirement:
+        """Return what a rule asks."""
+        return Requirement.of(rule, self._on_failure)
+
+    def destination(self, recipient: Path) -> Destination:
+        """Return a recipient with what is known of its domain."""
+        domain = looked_up_domain(recipient)
+        known = None if domain is None else self._known.get(domain)
+        return Destination(recipient, known, self._honoured, self._circumstances.wall())
+
+    def _judge(self, rule: EncryptionRule, asked: Asked, legs: LegFacts) -> Decision:
+        decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)
+        if isinstance(decision, Refuse):
+            return decision
+        return judge_recipient(self.requirement(rule), legs, self.destination(asked.recipient))
+
+
+def trace_of(tried: Sequence[Tried]) -> tuple[tuple[str, str], ...]:
+    """Return the search for a rule as it stands in a record."""
+    return tuple((each.rule.name, each.fit.value) for each in tried)
+
+
+def _token(decision: Decision) -> str | None:
+    return decision.because if isinstance(decision, Refuse) else None
