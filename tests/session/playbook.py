@@ -7,7 +7,7 @@ Timers are left out unless a test asks for them with `timers=True`, and what is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import NoReturn
 
 from smtpproxy.audit import Origin, Record, SessionRecord, TransactionRecord
@@ -29,12 +29,13 @@ from smtpproxy.policy.model import (
     UpstreamHost,
 )
 from smtpproxy.policy.rules import EncryptionRule, Offer, OnFailure, RecipientEncryption, SenderEncryption, with_default
+from smtpproxy.policy.selection import Address
 from smtpproxy.session.actions import Action, Audit, RememberBroken, Send, SetTimer
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.terms import Circumstances, Terms
-from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsReason, TlsVersion
+from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.tls.hello import ClientHello
 
 ORIGIN = Origin(
@@ -50,6 +51,7 @@ ORIGIN = Origin(
 WALL_S = 1_700_000_000.0
 SENDER = "MAIL FROM:<a@client.test>"
 RECIPIENT = "RCPT TO:<b@mx.test>"
+CLIENT = ip_address("192.0.2.9")
 EVERYWHERE = (ip_network("0.0.0.0/0"),)
 
 
@@ -109,7 +111,7 @@ class Setting:
 
     def session(self) -> Session:
         """Make a session under that policy; its clock stands still."""
-        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S))
+        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S, CLIENT))
 
 
 def client(text: str | bytes) -> Received:
@@ -199,11 +201,18 @@ class Playbook:
         raise AssertionError(f"after {self._event!r:.400}:{what}")
 
 
-def greeted(setting: Setting | None = None, *, timers: bool = False) -> Playbook:
-    """A session on a plaintext port that stands just behind the greeting."""
+def greeted(
+    setting: Setting | None = None,
+    *,
+    timers: bool = False,
+    address: Address | None = None,
+    name: str | None = None,
+    broken: TlsFailure | None = None,
+) -> Playbook:
+    """A session on a plaintext port that stands just behind the greeting; the rest is what is known of upstream."""
     book = Playbook(setting, timers=timers)
     book >> ClientConnected()
-    book.skip() >> UpstreamConnected()
+    book.skip() >> UpstreamConnected(address, name, broken)
     book.skip() >> upstream("220 mx.test ESMTP")
     return book.skip()
 
