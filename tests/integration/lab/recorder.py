@@ -30,6 +30,7 @@ class Script:
         greeting: its first words.
         keywords: what its EHLO offers besides STARTTLS.
         starttls: whether STARTTLS is offered.
+        hangs_up: whether STARTTLS is answered by closing the connection.
         handshake: whether a client's hello is answered; if not, with an alert.
         reads_content: held while the upstream is to stop reading after its 354.
         end_of_data: the reply to a message, ``None`` for the usual one.
@@ -40,6 +41,7 @@ class Script:
     greeting: bytes = b"220 mx.upstream.test ESMTP\r\n"
     keywords: tuple[bytes, ...] = KEYWORDS
     starttls: bool = True
+    hangs_up: bool = False
     handshake: bool = True
     reads_content: threading.Event | None = None
     end_of_data: bytes | None = None
@@ -175,6 +177,8 @@ class _Dialogue:
             self._challenge()
         if verb in (b"EHLO", b"HELO", b"RSET"):
             self._chunks.clear()
+        if verb == b"STARTTLS" and self._script.hangs_up:
+            return False
         self._sock.sendall(self._script.replies.get(verb) or self._usual_reply(verb))
         if verb == b"DATA" and verb not in self._script.replies:
             self._take_content()
