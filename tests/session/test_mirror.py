@@ -12,6 +12,7 @@ from smtpproxy.session.actions import AcceptTls, Close, CollectHello, Connect, C
 from smtpproxy.session.events import (
     ClientHelloSeen,
     Closed,
+    Event,
     TimedOut,
     TlsFailed,
     Upgraded,
@@ -98,7 +99,7 @@ def test_an_upstream_that_refuses_starttls_is_454_and_the_offer_is_gone(reply: s
     (book >> client(SENDER) << to_upstream(SENDER)).done()
 
 
-FAILURES = {
+FAILURES: dict[str, Event] = {
     "421": upstream("421 closing"),
     "closes": Closed(Leg.UPSTREAM, "clean"),
     "is silent": TimedOut(Timer.UPSTREAM),

@@ -95,7 +95,7 @@ def answer_to(book: Playbook, recipient: str) -> str:
 
 def settled(book: Playbook, recipient: str) -> str:
     """Let upstream take a recipient if it was asked; return what the client hears."""
-    actions = [each for each in book.pending() if not isinstance(each, PauseReading | ResumeReading)]
+    actions: list[Action] = [each for each in book.pending() if not isinstance(each, PauseReading | ResumeReading)]
     if actions == [to_upstream(f"RCPT TO:<{recipient}>")]:
         book >> upstream("250 taken")
         actions = book.pending()
