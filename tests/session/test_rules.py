@@ -54,7 +54,7 @@ LOOK_UP_FAILED = "451 4.4.3 The security policy of the recipient's domain cannot
 def rule(name: str, recipient: RecipientEncryption, *to: str, **more: object) -> EncryptionRule:
     """A rule for some recipients; senders may do as they like."""
     made = EncryptionRule(name, recipient=recipient, audience=Audience(to=Entries.of(to or ["*"])))
-    return EncryptionRule(**{**{key: getattr(made, key) for key in made.__slots__}, **more})  # type: ignore[arg-type]
+    return EncryptionRule(**{**{key: getattr(made, key) for key in made.__slots__}, **more})
 
 
 def connected(*rules: EncryptionRule, host: str = "198.51.100.1", peers: PeerPolicies | None = None) -> Playbook:
