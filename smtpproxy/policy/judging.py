@@ -21,7 +21,7 @@ from smtpproxy.policy.knowledge import Answer, Knowledge
 from smtpproxy.policy.legs import LegFacts, Reached
 from smtpproxy.policy.model import PeerPolicies
 from smtpproxy.policy.names import bears_one, recipient_names, sender_names
-from smtpproxy.policy.published import judge_by_dane
+from smtpproxy.policy.published import judge_by_dane, judge_by_mta_sts
 from smtpproxy.policy.requirement import Requirement
 from smtpproxy.policy.rules import NameSources, RecipientEncryption, SenderEncryption
 from smtpproxy.smtp import catalogue
@@ -56,16 +56,10 @@ def judge_recipient(requirement: Requirement, legs: LegFacts, destination: Desti
     decision = judge_upstream(requirement, legs)
     if isinstance(decision, Refuse):
         return decision
-    for judge in (_judge_certificate, judge_by_dane, _judge_by_mta_sts):
+    for judge in (_judge_certificate, judge_by_dane, judge_by_mta_sts):
         decision = judge(requirement, legs, destination)
         if isinstance(decision, Refuse):
             return decision
-    return ALLOW
-
-
-def _judge_by_mta_sts(requirement: Requirement, _legs: LegFacts, _destination: Destination) -> Decision:
-    if requirement.asks_for(RecipientEncryption.MTA_STS):
-        return certificate_refusal("mta-sts-unknown", requirement.on_failure)
     return ALLOW
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtpproxy.policy.knowledge import Answer, Knowledge, StsMode
+from smtpproxy.policy.mta_sts import admits
 from smtpproxy.policy.rules import NameSources
 from smtpproxy.smtp.addresses import Path
 from smtpproxy.tls.facts import PeerCertificate
-from smtpproxy.tls.names import ascii_name, covers, matches
+from smtpproxy.tls.names import ascii_name, matches
 
 
 def recipient_names(match: NameSources, recipient: Path, knowledge: Knowledge | None) -> tuple[str, ...]:
@@ -70,4 +71,4 @@ def _exchangers(match: NameSources, knowledge: Knowledge) -> Iterator[str]:
 
 def _in_policy(name: str, knowledge: Knowledge) -> bool:
     policy = knowledge.sts
-    return policy is not None and policy.mode is StsMode.ENFORCE and any(covers(each, name) for each in policy.mx)
+    return policy is not None and policy.mode is StsMode.ENFORCE and admits(policy, name)

@@ -18,9 +18,11 @@ from smtpproxy.policy.judged import (
     wants_name,
 )
 from smtpproxy.policy.legs import LegFacts, Reached
+from smtpproxy.policy.mta_sts import StsState, judge_sts
 from smtpproxy.policy.requirement import Requirement
 from smtpproxy.policy.rules import RecipientEncryption
 
+_NO_STS: Final = frozenset({StsState.ABSENT, StsState.UNFETCHED, StsState.TESTING_HELD, StsState.TESTING_BROKEN})
 _NO_DANE: Final = frozenset({DaneState.ABSENT, DaneState.INSECURE, DaneState.NO_HOST})
 
 
@@ -41,6 +43,29 @@ def judge_by_dane(requirement: Requirement, legs: LegFacts, destination: Destina
     if state is DaneState.MISMATCHED and wants_name(legs, destination.knowledge):
         return NAME_LEARNT
     return certificate_refusal(f"dane-{state.value}", requirement.on_failure)
+
+
+def judge_by_mta_sts(requirement: Requirement, legs: LegFacts, destination: Destination) -> Decision:
+    """Judge by an MTA-STS policy, if a rule demands one or what is published is honoured."""
+    demanded = requirement.asks_for(RecipientEncryption.MTA_STS)
+    if not demanded and not destination.honoured.mta_sts:
+        return ALLOW
+    state = _sts_state(legs, destination)
+    if state is StsState.HELD or (not demanded and state in _NO_STS):
+        return ALLOW
+    if state is StsState.FAILED:
+        return LOOK_UP_FAILED
+    if legs.reached is not Reached.ENCRYPTED:
+        return tls_refusal(legs.reached, requirement.on_failure)
+    if state is StsState.BROKEN and wants_name(legs, destination.knowledge):
+        return NAME_LEARNT
+    return certificate_refusal(f"mta-sts-{state.value}", requirement.on_failure)
+
+
+def _sts_state(legs: LegFacts, destination: Destination) -> StsState:
+    if destination.knowledge is None or legs.address is None:
+        return StsState.ABSENT
+    return judge_sts(destination.knowledge, legs.address, legs.upstream).state
 
 
 def _dane_state(legs: LegFacts, destination: Destination) -> DaneState:

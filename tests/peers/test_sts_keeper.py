@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
@@ -24,7 +25,9 @@ class StsKeeperCase(TestCase):
 
     def setUp(self) -> None:
         self.time = HeldTime()
-        self.file = Path(self.mktemp()) / "var" / "mta-sts.json"  # type: ignore[no-untyped-call]
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.file = Path(folder.name) / "home" / "var" / "mta-sts.json"
         self.store = StsStore(now_s)
         self.keeper = StsKeeper(self.time, self.store, self.file)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from smtpproxy.audit import Judgement, TransactionRecord
 from smtpproxy.policy.entries import Entries
-from smtpproxy.policy.knowledge import Answer, Knowledge, MailHost, Tlsa, TlsaSet
+from smtpproxy.policy.knowledge import Answer, Knowledge, MailHost, StsMode, StsPolicy, Tlsa, TlsaSet
 from smtpproxy.policy.model import PeerPolicies
 from smtpproxy.policy.rules import (
     Audience,
@@ -426,6 +427,49 @@ def test_what_is_published_keeps_mail_from_a_leg_in_clear() -> None:
     assert looked_up(book) == [LookUp("bank.test", tlsa=True, sts=False)]
     book >> PeerFacts(exchanger(secure=True, tlsa=published(OTHER)))
     assert settled(book, "a@bank.test") == NOT_OFFERED
+
+
+# MTA-STS
+
+
+def sts(mode: StsMode, *mx: str, answer: Answer = Answer.FOUND) -> Knowledge:
+    """What is known of a domain with a policy."""
+    policy = StsPolicy("1", mode, 86_400, mx) if mx else None
+    return replace(exchanger(), sts=policy, sts_answer=answer)
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "demanded", "honoured"),
+    [
+        (sts(StsMode.ENFORCE, "mx.bank.test"), "250 taken", "250 taken"),
+        (sts(StsMode.ENFORCE, "other.test"), DEFERRED, DEFERRED),
+        (sts(StsMode.TESTING, "other.test"), DEFERRED, "250 taken"),
+        (sts(StsMode.NONE, "mx.bank.test"), DEFERRED, "250 taken"),
+        (sts(StsMode.NONE, answer=Answer.ABSENT), DEFERRED, "250 taken"),
+        (sts(StsMode.NONE, answer=Answer.FOUND), DEFERRED, "250 taken"),  # a record, and no policy behind it
+        (sts(StsMode.NONE, answer=Answer.FAILED), LOOK_UP_FAILED, LOOK_UP_FAILED),
+    ],
+)
+def test_mta_sts(knowledge: Knowledge, demanded: str, honoured: str) -> None:
+    known = replace(tls_facts("mx.bank.test"), server_name="mx.bank.test")
+    for rules, peers, reply in (
+        ((rule("bank", RecipientEncryption.MTA_STS, "bank.test"), DEFAULT), PeerPolicies(), demanded),
+        ((DEFAULT,), PeerPolicies(mta_sts=True), honoured),
+    ):
+        book = sender(on_tls(*rules, facts=known, peers=peers))
+        book >> client("RCPT TO:<a@bank.test>")
+        assert looked_up(book) == [LookUp("bank.test", tlsa=False, sts=True)]
+        book >> PeerFacts(knowledge)
+        assert settled(book, "a@bank.test") == reply
+
+
+def test_names_of_mail_exchangers_count_where_an_mta_sts_policy_vouches_for_them() -> None:
+    strict = rule("bank", VERIFIED, "bank.test", match=NameSources(mx=True))
+    for mode, reply in ((StsMode.ENFORCE, "250 taken"), (StsMode.TESTING, DEFERRED)):
+        book = sender(on_tls(strict, DEFAULT))
+        book >> client("RCPT TO:<a@bank.test>")
+        book.skip() >> PeerFacts(sts(mode, "*.bank.test"))
+        assert settled(book, "a@bank.test") == reply
 
 
 # TLS that broke of late
