@@ -66,8 +66,8 @@ def judge_dane(knowledge: Knowledge, address: Address, facts: TlsFacts | None, n
 
 
 def _is_partial(knowledge: Knowledge) -> bool:
-    """Return whether the address may be that of a host whose addresses could not be had."""
-    return any(not host.addresses and host.tlsa.answer is Answer.FAILED for host in knowledge.hosts)
+    """Return whether the address may be that of a host of which not everything could be had."""
+    return any(host.tlsa.answer is Answer.FAILED for host in knowledge.hosts)
 
 
 def _published(host: MailHost) -> tuple[DaneState | None, tuple[Tlsa, ...]]:

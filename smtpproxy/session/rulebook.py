@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from smtpproxy.policy.encryption import decide_plan, tolerates_clear
 from smtpproxy.policy.matching import Parties, Tried, applicable, search
 from smtpproxy.policy.rules import EncryptionRule, SenderEncryption
@@ -44,8 +46,7 @@ class Rulebook:
 
     def search(self, sender: Path, recipient: Path | None) -> tuple[Tried, ...]:
         """Try every rule of the proxy action on mail of ``sender`` to ``recipient``."""
-        found = self._terms.found
-        return tuple(search(self._terms.all_rules, self._parties(sender, recipient))) if found is None else found
+        return tuple(search(self._terms.all_rules, replace(self._parties(sender), recipient=recipient)))
 
     @property
     def tolerates_clear(self) -> bool:
@@ -64,5 +65,5 @@ class Rulebook:
         if self._terms.speaks_starttls:
             self.plan = decide_plan(self.rules, can_be_raised=self._terms.can_be_raised)
 
-    def _parties(self, sender: Path, recipient: Path | None = None) -> Parties:
-        return Parties(self._client, self.address, sender, recipient)
+    def _parties(self, sender: Path) -> Parties:
+        return Parties(client=self._client, destination=self.address, sender=sender)

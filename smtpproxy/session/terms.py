@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from smtpproxy.audit import Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
-from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
+from smtpproxy.policy.matching import Parties, applicable
 from smtpproxy.policy.messages import Need, need_of
 from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, TlsProfile
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
@@ -26,8 +26,6 @@ class Terms:
         all_rules: the encryption rules as they are written.
         rules: those of them that can decide, in order.
         is_settled: whether they are the same for all mail.
-        found: the search for a rule, if that is the same for all mail, else ``None``.
-        looks_up: whether anything must ever be known of a recipient's domain.
         can_be_raised: whether a message or its destination can ask for more than they do.
         plan: when upstream STARTTLS is begun, as far as all of them are concerned.
         need: how much of a message its rules must see before any of it goes upstream.
@@ -42,8 +40,6 @@ class Terms:
     all_rules: tuple[EncryptionRule, ...]
     rules: tuple[EncryptionRule, ...]
     is_settled: bool
-    found: tuple[Tried, ...] | None
-    looks_up: bool
     can_be_raised: bool
     plan: Plan
     need: Need
@@ -65,13 +61,11 @@ class Terms:
             all_rules=action.starttls.rules,
             rules=rules,
             is_settled=rules[0].audience.is_everybody,
-            found=_settled_search(action.starttls.rules),
-            looks_up=can_be_raised or _asks_about_certificates(action.starttls.rules),
             can_be_raised=can_be_raised,
             plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
             need=need_of(action.message_rules),
             profile=profile,
-            upstream_profile=_looking(profile, action.starttls.rules, can_be_raised=can_be_raised),
+            upstream_profile=_looking(profile, rules, can_be_raised=can_be_raised),
             upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
         )
 
@@ -113,18 +107,9 @@ class Circumstances:
     client: Address | None = None
 
 
-def _settled_search(rules: Sequence[EncryptionRule]) -> tuple[Tried, ...] | None:
-    found = tuple(search(rules, Parties()))
-    return None if any(each.fit is Fit.MAYBE for each in found) else found
-
-
-def _asks_about_certificates(rules: Sequence[EncryptionRule]) -> bool:
-    return any(rule.enabled and rule.recipient in _LOOKING for rule in rules)
-
-
 def _looking(profile: TlsProfile, rules: Sequence[EncryptionRule], *, can_be_raised: bool) -> TlsProfile:
     """Look at certificates where something may ask about them, though the profile does not look by itself."""
-    asks = can_be_raised or _asks_about_certificates(rules)
+    asks = can_be_raised or any(rule.recipient in _LOOKING for rule in rules)
     if asks and profile.certificate_validation is CertificateValidation.OFF:
         return replace(profile, certificate_validation=CertificateValidation.AUDIT)
     return profile
