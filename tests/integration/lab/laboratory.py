@@ -15,6 +15,7 @@ from tests.integration.lab.recorder import RecordingUpstream, Script
 from tests.pki import Wanted, make_leaf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 UPSTREAM_NAMES = ("mx.upstream.test", "*.wild.upstream.test", "127.0.0.1")
@@ -88,12 +89,15 @@ class Lab:
         script: Script | None = None,
         *,
         issuer: trustme.CA | None = None,
+        names: Sequence[str] = UPSTREAM_NAMES,
         self_signed: bool = False,
         highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> RecordingUpstream:
         """Return the upstream that keeps every octet, with nothing kept yet, TLS sessions included."""
         context = (
-            self._self_signed_context() if self_signed else self.server_context(issuer or self.authorities.internet)
+            self._self_signed_context()
+            if self_signed
+            else self.server_context(issuer or self.authorities.internet, names)
         )
         context.maximum_version = highest
         self._recorder.begin(context, script)
@@ -133,9 +137,9 @@ class Lab:
         return gateway
 
     @staticmethod
-    def server_context(issuer: trustme.CA) -> ssl.SSLContext:
+    def server_context(issuer: trustme.CA, names: Sequence[str] = UPSTREAM_NAMES) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issuer.issue_cert(*UPSTREAM_NAMES, key_type=trustme.KeyType.ECDSA).configure_cert(context)
+        issuer.issue_cert(*names, key_type=trustme.KeyType.ECDSA).configure_cert(context)
         return context
 
     def _self_signed_context(self) -> ssl.SSLContext:
