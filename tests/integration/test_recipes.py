@@ -17,6 +17,7 @@ from tests.integration.lab.recorder import RecordingUpstream, Script
 if TYPE_CHECKING:
     from tests.integration.lab.gateway import Gateway
     from tests.integration.lab.laboratory import Lab
+    from tests.integration.lab.senders import Senders
 
 NO_TLS = Script(starttls=False)
 MUST_STARTTLS = b"530 5.7.0"
@@ -159,3 +160,16 @@ def _inside(lab: Lab) -> ssl.SSLContext:
     context = trusting(lab.authorities.inside)
     context.check_hostname = False  # the gateway is met at an address
     return context
+
+
+def test_with_postfix_as_the_sender_a_refusal_comes_back_as_a_bounce_that_says_why(lab: Lab, senders: Senders) -> None:
+    upstream = lab.recorder(NO_TLS)
+    sender = senders.postfix(lab.gateway(upstream, recipes.setup("only TLS")), "clear", "unused.test")
+    queue_id = sender.send(["a@bank.example"], b"From: sender@client.test\r\nSubject: secret\r\n\r\ntext\r\n")
+    (line,) = sender.sent(queue_id)
+    assert "dsn=5.7.4, status=bounced" in line
+    wait_until(lambda: bool(upstream.messages), "the bounce, which goes to another domain, has arrived")
+    bounce = b" ".join(upstream.messages[0].split())
+    assert b"Encryption required, but the receiving server does not offer it" in bounce
+    assert b"Diagnostic-Code: smtp; 550 5.7.4" in bounce
+    assert b"a@bank.example" in bounce
