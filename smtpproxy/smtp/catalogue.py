@@ -52,17 +52,21 @@ PIPELINED_STARTTLS: Final = Reply.own(554, (5, 1), "Data sent behind STARTTLS, c
 
 BEHIND_UPSTREAM_STARTTLS: Final = Reply.own(421, (7, 0), "Secure connection to the server failed, closing connection")
 TLS_NOT_OFFERED_REJECT: Final = Reply.own(
-    550, (7, 4), "Encryption required, but the receiving server does not offer it"
+    550, (7, 4), "Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS"
 )
 TLS_NOT_OFFERED_TEMPFAIL: Final = Reply.own(
     450, (7, 4), "Encryption required, but the receiving server does not offer it now"
 )
-TLS_REFUSED_REJECT: Final = Reply.own(550, (7, 5), "Secure connection to the receiving server failed")
+TLS_REFUSED_REJECT: Final = Reply.own(
+    550, (7, 5), "Secure connection to the receiving server failed; ask its postmaster to check its TLS"
+)
 TLS_REFUSED_TEMPFAIL: Final = Reply.own(
     450, (7, 5), "Secure connection to the receiving server failed, try again later"
 )
-SENDER_NOT_VERIFIED: Final = Reply.own(550, (7, 1), "A verified client certificate of the sender's domain is required")
-LOOK_UP_FAILED: Final = Reply.own(451, (4, 3), "The security policy of the recipient's domain cannot be looked up now")
+SENDER_NOT_VERIFIED: Final = Reply.own(
+    550, (7, 1), "A verified client certificate of the sender's domain is required; ask your postmaster for one"
+)
+LOOK_UP_FAILED: Final = Reply.own(451, (4, 3), "The recipient's domain cannot be looked up now, try again later")
 SESSION_TLS_REFUSED: Final = Reply.own(421, (7, 5), "Secure connection to the server failed, closing connection")
 
 # The envelope -------------------------------------------------------------------------------------------------------

@@ -170,6 +170,8 @@ def test_with_postfix_as_the_sender_a_refusal_comes_back_as_a_bounce_that_says_w
     assert "dsn=5.7.4, status=bounced" in line
     wait_until(lambda: bool(upstream.messages), "the bounce, which goes to another domain, has arrived")
     bounce = b" ".join(upstream.messages[0].split())
-    assert b"Encryption required, but the receiving server does not offer it" in bounce
+    assert (
+        b"Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS" in bounce
+    )
     assert b"Diagnostic-Code: smtp; 550 5.7.4" in bounce
     assert b"a@bank.example" in bounce

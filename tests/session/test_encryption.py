@@ -255,7 +255,10 @@ def test_a_downgrade_is_recorded(number: int, server: Server) -> None:
     ("failure", "reply"),
     [
         (Failure.TEMPFAIL, b"450 4.7.5 Secure connection to the receiving server failed, try again later\r\n"),
-        (Failure.REJECT, b"550 5.7.5 Secure connection to the receiving server failed\r\n"),
+        (
+            Failure.REJECT,
+            b"550 5.7.5 Secure connection to the receiving server failed; ask its postmaster to check its TLS\r\n",
+        ),
     ],
 )
 def test_a_certificate_that_is_refused_never_leads_to_clear(number: int, failure: Failure, reply: bytes) -> None:

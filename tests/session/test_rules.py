@@ -46,10 +46,12 @@ NONE, ALLOWED, PREFERRED = RecipientEncryption.NONE, RecipientEncryption.ALLOWED
 REQUIRED, VERIFIED = RecipientEncryption.REQUIRED, RecipientEncryption.VERIFIED
 DANE = RecipientEncryption.DANE
 UPSTREAM = ip_address("198.51.100.1")
-NOT_OFFERED = "550 5.7.4 Encryption required, but the receiving server does not offer it"
-REFUSED = "550 5.7.5 Secure connection to the receiving server failed"
+NOT_OFFERED = (
+    "550 5.7.4 Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS"
+)
+REFUSED = "550 5.7.5 Secure connection to the receiving server failed; ask its postmaster to check its TLS"
 DEFERRED = "450 4.7.5 Secure connection to the receiving server failed, try again later"
-LOOK_UP_FAILED = "451 4.4.3 The security policy of the recipient's domain cannot be looked up now"
+LOOK_UP_FAILED = "451 4.4.3 The recipient's domain cannot be looked up now, try again later"
 
 
 def rule(name: str, recipient: RecipientEncryption, *to: str, **more: object) -> EncryptionRule:
@@ -522,8 +524,8 @@ def test_a_sender_is_verified_by_its_certificate() -> None:
         (action,) = book.pending()
         assert (action == to_upstream(SENDER)) is verified
         if not verified:
-            text = "550 5.7.1 A verified client certificate of the sender's domain is required"
-            assert action == to_client(text)
+            needed = "A verified client certificate of the sender's domain is required"
+            assert action == to_client(f"550 5.7.1 {needed}; ask your postmaster for one")
 
 
 def secured(setting: Setting, facts: TlsFacts) -> Playbook:

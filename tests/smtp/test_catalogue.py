@@ -23,6 +23,8 @@ AGREED = {
     "TLS_REFUSED_TEMPFAIL": (450, "4.7.5"),
     "TLS_REFUSED_REJECT": (550, "5.7.5"),
     "SESSION_TLS_REFUSED": (421, "4.7.5"),
+    "SENDER_NOT_VERIFIED": (550, "5.7.1"),
+    "LOOK_UP_FAILED": (451, "4.4.3"),
     "TOO_MANY_RECIPIENTS": (452, "4.5.3"),
     "MESSAGE_TOO_BIG": (552, "5.3.4"),
     "BAD_SENDER": (501, "5.1.7"),
