@@ -1,4 +1,4 @@
-"""What the keys of a rule name: entries as in lists, lists themselves, and everybody."""
+"""Whom a rule names: everybody, entries of its own, and lists by name."""
 
 from __future__ import annotations
 
@@ -6,57 +6,83 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic.json_schema import JsonSchemaValue
 
-from smtpproxy.config.addresses import PREFIX_SCHEMA
-from smtpproxy.config.forms import Form, parse_text
-from smtpproxy.config.lists import parse_entry
+from smtpproxy.config.addresses import NAME_SCHEMA, PREFIX_SCHEMA
+from smtpproxy.config.folder import NAME
+from smtpproxy.config.forms import TEXT_SCHEMA, Form, parse_text, refusal
+from smtpproxy.config.lists import LIST, parse_entry
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
-from smtpproxy.policy.entries import EVERYTHING, Entries
-from smtpproxy.policy.rules import ANYBODY
+from smtpproxy.policy.entries import ANYBODY, EVERYTHING, Entries
+from smtpproxy.tls.names import ascii_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from smtpproxy.config.document import Document, Loc
+    from smtpproxy.config.document import Document, Loc, Value
     from smtpproxy.config.problems import Report
 
-LIST: Final = "@"
+_NOBODY: Final = Entries.of(())
 
 
 def _parse(value: object) -> str:
     text = parse_text(value)
-    return text if text == EVERYTHING or text.startswith(LIST) else parse_entry(text)
-
-
-_SCHEMA: Final[JsonSchemaValue] = {
-    "type": "string",
-    "anyOf": [
-        {"const": EVERYTHING},
-        {"pattern": "^@."},
-        {"pattern": "^[^@\\s\\u0000-\\u001f]+@[^@\\s\\u0000-\\u001f]+$"},
-        {"pattern": r"^(?:[*][.])?(?![0-9.]+$)[^\u0000-,/:-@\[-^`{-\u007f]+$"},
-        PREFIX_SCHEMA,
-    ],
-}
-
-Entry: TypeAlias = Annotated[str, Form("entry, `@list` or `*`", _parse, schema=_SCHEMA)]
-
-
-def resolve(texts: Sequence[str], lists: Mapping[str, Entries]) -> Entries:
-    """Return what ``texts`` name; a list that is missing names nobody, and is told elsewhere."""
-    if EVERYTHING in texts:
-        return ANYBODY
-    named = [lists[text[1:]] for text in texts if text.startswith(LIST) and text[1:] in lists]
-    own = [text for text in texts if not text.startswith(LIST)]
-    return Entries.union([Entries.of(own), *named]) if named else Entries.of(own)
+    if text == EVERYTHING:
+        return text
+    if text == "any":
+        raise refusal(f"'any' would be a domain of that name; for everybody write {EVERYTHING!r} in quotes")
+    if not text.startswith(LIST):
+        return parse_entry(text)
+    if not NAME.fullmatch(text.removeprefix(LIST)):
+        raise refusal(f"{shown(text)} is no list; write the name of a file in lists, such as {LIST}partners")
+    return text
 
 
 def check_lists(document: Document, loc: Loc, lists: Mapping[str, Entries], report: Report) -> None:
-    """Report every `@list` at ``loc`` that nobody defines."""
-    found = document.get(*loc)
-    for number, text in enumerate(found if isinstance(found, list) else []):
-        name = text[1:] if isinstance(text, str) and text.startswith(LIST) else None
-        if name is not None and name not in lists:
-            known = ", ".join(sorted(lists)) or "none"
-            message = f"there is no list {shown(name)}{suggestion(name, sorted(lists))}; known are {known}"
-            report.problem(document.problem((*loc, number), message))
+    """Report each list named at ``loc``, in one text or in several, that is not there."""
+    for place, text in _texts(document.get(*loc), loc):
+        name = text.removeprefix(LIST)
+        if text.startswith(LIST) and NAME.fullmatch(name) and name not in lists:
+            report.problem(document.problem(place, _unknown(name, sorted(lists))))
+
+
+def resolve(texts: Iterable[str], lists: Mapping[str, Entries]) -> Entries:
+    """Return whom a rule names; the lists are shared by all that name them.
+
+    Args:
+        texts: what was parsed of the rule's key: ``*``, entries in canonical form, ``@list``.
+        lists: each list by its name; one that is not there, which ``check_lists`` tells, has nobody.
+    """
+    own = [text for text in texts if not text.startswith(LIST)]
+    if EVERYTHING in own:
+        return ANYBODY
+    named = [lists.get(text.removeprefix(LIST), _NOBODY) for text in texts if text.startswith(LIST)]
+    return Entries.union([*named, Entries.of(own)] if own else named)
+
+
+def _texts(value: Value, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    if isinstance(value, str):
+        yield loc, value
+    elif isinstance(value, list):
+        yield from (((*loc, number), text) for number, text in enumerate(value) if isinstance(text, str))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = suggestion(name, known)
+    if not near and "." in name and ascii_name(name):
+        near = f"; for the domain write {name}"
+    there = f"known are {', '.join(known)}" if known else f"write it as lists/{name}.txt beside the main file"
+    return f"there is no list {shown(name)}{near}; {there}"
+
+
+_SCHEMA: Final[JsonSchemaValue] = {
+    "anyOf": [
+        {"const": EVERYTHING},
+        {"type": "string", "pattern": f"^{LIST}{NAME.pattern}$"},
+        {**NAME_SCHEMA, "not": {"anyOf": [{"const": "any"}, TEXT_SCHEMA["not"]]}},
+        {**NAME_SCHEMA, "pattern": NAME_SCHEMA["pattern"].replace("^", r"^\*\.", 1)},
+        PREFIX_SCHEMA,
+        {**TEXT_SCHEMA, "pattern": "^[^@].*@[^@]+$"},
+    ]
+}
+
+Entry: TypeAlias = Annotated[str, Form("entry, `@list` or `*`", _parse, schema=_SCHEMA)]

@@ -30,7 +30,6 @@ from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
 from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception, SpoolSettings
-from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import PortKind
 from smtpproxy.spool import directory_problem
 from smtpproxy.tls.names import ascii_name
@@ -38,6 +37,7 @@ from smtpproxy.tls.names import ascii_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smtpproxy.policy.entries import Entries
     from smtpproxy.policy.model import ProxyAction
 
 
@@ -55,8 +55,7 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
     folder = path.parent
     profiles = make_profiles(read_folder(folder / PROFILES, report), report)
     lists = read_lists(folder / LISTS, report)
-    named = {name: Entries.of(entries) for name, entries in lists.items()}
-    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, named, report)
+    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, lists, report)
     try:
         document = read_document(path)
     except ConfigurationErrors as errors:
@@ -81,9 +80,7 @@ class _Assembly:
         self._host_name = host_name
         self._certificates = CertificateLoader(document, home, report)
 
-    def assemble(
-        self, actions: dict[str, ProxyAction | None], lists: dict[str, tuple[str, ...]]
-    ) -> Configuration | None:
+    def assemble(self, actions: dict[str, ProxyAction | None], lists: dict[str, Entries]) -> Configuration | None:
         self._report.problems.extend(problems(MainFile, self._document))
         document = self._document
         interception = part(InterceptionSection, document, "interception")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smtpproxy.authority.credentials import Credential
+    from smtpproxy.policy.entries import Entries
     from smtpproxy.policy.model import Policy, PortKind
     from smtpproxy.transport.trust import TrustStore
 
@@ -100,7 +101,7 @@ class Configuration:
         metrics: where Prometheus may ask, ``None`` for nowhere.
         records: the file that JSON records are appended to, ``None`` for none.
         spool: where messages are held while they are judged.
-        lists: the entries of each list by its name, in canonical form.
+        lists: each list by its name.
         notices: what an administrator should hear, each ``file:line:column: key: message``.
     """
 
@@ -113,5 +114,5 @@ class Configuration:
     metrics: Endpoint | None
     records: Path | None
     spool: SpoolSettings
-    lists: Mapping[str, tuple[str, ...]]
+    lists: Mapping[str, Entries]
     notices: tuple[str, ...]

@@ -19,7 +19,6 @@ from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import Section, whole
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES, predefined
-from smtpproxy.policy.entries import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -74,8 +73,7 @@ def read_written(path: Path) -> WrittenConfiguration:
     folder = path.parent
     profiles, actions = read_folder(folder / PROFILES, report), read_folder(folder / ACTIONS, report)
     lists = read_lists(folder / LISTS, report)
-    named = {name: Entries.of(entries) for name, entries in lists.items()}
-    made = make_actions(actions, make_profiles(profiles, report), named, report)
+    made = make_actions(actions, make_profiles(profiles, report), lists, report)
     document, policies = _read_main(path, made, report)
     report.conclude()
     used = list(dict.fromkeys(policy.action for policy in policies))
@@ -84,7 +82,7 @@ def read_written(path: Path) -> WrittenConfiguration:
         *_files(ActionFile, ACTIONS, actions, [action.name for action in used]),
         *_files(ProfileFile, PROFILES, profiles, [name for action in used for name in _profiles_of(action)]),
     )
-    return WrittenConfiguration(Home.of(path).path, files, {name: len(entries) for name, entries in lists.items()})
+    return WrittenConfiguration(Home.of(path).path, files, {name: entries.count for name, entries in lists.items()})
 
 
 def _read_main(

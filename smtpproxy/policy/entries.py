@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, TypeAlias
 from unicodedata import normalize
 
@@ -22,7 +22,6 @@ from smtpproxy.smtp.addresses import Path
 from smtpproxy.tls.names import ascii_name
 
 Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
 
 EVERYTHING: Final = "*"
 WILDCARD: Final = "*."
@@ -37,12 +36,18 @@ class _Prefixes:
     by_shift: tuple[tuple[int, frozenset[int]], ...]
 
     @classmethod
-    def of(cls, networks: Iterable[Network]) -> _Prefixes:
+    def of(cls, family: type[Address], texts: Iterable[str]) -> _Prefixes:
         found: dict[int, set[int]] = {}
-        for network in networks:
-            shift = network.max_prefixlen - network.prefixlen
-            found.setdefault(shift, set()).add(int(network.network_address) >> shift)
+        for text in texts:
+            address_text, _, length = text.partition("/")
+            address = family(address_text)
+            shift = address.max_prefixlen - int(length) if length else 0
+            found.setdefault(shift, set()).add(int(address) >> shift)
         return cls(tuple((shift, frozenset(found[shift])) for shift in sorted(found)))
+
+    @property
+    def count(self) -> int:
+        return sum(len(prefixes) for _, prefixes in self.by_shift)
 
     def has(self, address: int) -> bool:
         return any(address >> shift in prefixes for shift, prefixes in self.by_shift)
@@ -58,6 +63,11 @@ class _List:
     mailboxes: frozenset[str]
     ipv4: _Prefixes
     ipv6: _Prefixes
+
+    @property
+    def count(self) -> int:
+        names = len(self.domains) + len(self.parents) + len(self.mailboxes)
+        return self.everything + names + self.ipv4.count + self.ipv6.count
 
     def has_domain(self, domain: str) -> bool:
         return domain in self.domains or (
@@ -100,6 +110,11 @@ class Entries:
             texts: ``*``, or an entry in canonical form (``smtpproxy.config.lists.parse_entry``).
         """
         return cls((_sorted_out(texts),))
+
+    @property
+    def count(self) -> int:
+        """How many entries it has, those of each list by itself."""
+        return sum(each.count for each in self.lists)
 
     @classmethod
     def union(cls, parts: Sequence[Entries]) -> Entries:
@@ -156,17 +171,19 @@ class Entries:
 
 
 def _sorted_out(texts: Iterable[str]) -> _List:
-    domains, parents, mailboxes, networks = set[str](), set[str](), set[str](), set[Network]()
+    domains, parents, mailboxes, ipv4, ipv6 = set[str](), set[str](), set[str](), set[str](), set[str]()
     everything = False
     for text in texts:
         if "@" in text:
-            mailboxes.add(_canonical_mailbox(text))
+            mailboxes.add(compared(text))
         elif text.startswith(WILDCARD):
             parents.add(text.removeprefix(WILDCARD))
         elif text == EVERYTHING:
             everything = True
-        elif "/" in text or ":" in text or text.replace(".", "").isdecimal():
-            networks.add(ip_network(text))
+        elif ":" in text:
+            ipv6.add(text)
+        elif "/" in text or text.replace(".", "").isdecimal():
+            ipv4.add(text)
         else:
             domains.add(text)
     return _List(
@@ -174,8 +191,8 @@ def _sorted_out(texts: Iterable[str]) -> _List:
         frozenset(domains),
         frozenset(parents),
         frozenset(mailboxes),
-        _Prefixes.of(network for network in networks if isinstance(network, IPv4Network)),
-        _Prefixes.of(network for network in networks if isinstance(network, IPv6Network)),
+        _Prefixes.of(IPv4Address, ipv4),
+        _Prefixes.of(IPv6Address, ipv6),
     )
 
 
@@ -186,8 +203,11 @@ def _parents(domain: str) -> Iterator[str]:
         _, _, parent = parent.partition(".")
 
 
-def _canonical_mailbox(text: str) -> str:
-    local, _, domain = text.rpartition("@")
+def compared(text: str) -> str:
+    """Return what two entries in canonical form have in common if they name the same."""
+    local, at, domain = text.rpartition("@")
+    if not at:
+        return text
     if not domain.startswith("["):
         return _mailbox(local, domain)
     canonical = _literal(domain)

@@ -12,11 +12,9 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, TypeAlias
 
 from smtpproxy.enums import IdentityEnum
-from smtpproxy.policy.entries import EVERYTHING, Entries
+from smtpproxy.policy.entries import ANYBODY, Entries
 
 Network: TypeAlias = IPv4Network | IPv6Network
-
-ANYBODY: Final = Entries.of([EVERYTHING])
 
 
 class SenderEncryption(IdentityEnum):

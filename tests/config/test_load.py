@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors, Problem
 from smtpproxy.config.values import Configuration, EmbeddedServer, Endpoint, Gateway, SpoolSettings
+from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,
     ActionKind,
@@ -334,15 +335,17 @@ def test_lists_are_kept_in_canonical_form(home: Path) -> None:
     domains = "# all\nExample.NET\n*.Example.net # below\n\nme@Example.NET\nexample.net\n"
     others = "192.0.2.1\n10.0.0.0/8\n2001:DB8::/32\nbücher.example\nme@[192.0.2.1]\n"
     assert load(home, lists_partners=domains + others).lists == {
-        "partners": (
-            "example.net",
-            "*.example.net",
-            "me@example.net",
-            "192.0.2.1",
-            "10.0.0.0/8",
-            "2001:db8::/32",
-            "xn--bcher-kva.example",
-            "me@[192.0.2.1]",
+        "partners": Entries.of(
+            (
+                "example.net",
+                "*.example.net",
+                "me@example.net",
+                "192.0.2.1",
+                "10.0.0.0/8",
+                "2001:db8::/32",
+                "xn--bcher-kva.example",
+                "me@[192.0.2.1]",
+            )
         )
     }
 
