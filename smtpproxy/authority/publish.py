@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,29 @@ def publish(path: Path, data: bytes, mode: int, *, replace: bool) -> None:
             temporary.rename(path)
         else:
             os.link(temporary, path)  # unlike a rename, a link fails if the name is taken
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Replace what a file holds, whole or not at all; its permissions and its owner stay.
+
+    Args:
+        path: the file; of a link, the file that it leads to.
+        data: what it shall hold.
+
+    Raises:
+        OSError: it is not there, cannot be written, or may not be given to its owner.
+    """
+    path = path.resolve(strict=True)
+    found = path.stat()
+    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
+    _write_new(temporary, data, 0o600)
+    try:
+        os.chown(temporary, found.st_uid, found.st_gid)
+        temporary.chmod(stat.S_IMODE(found.st_mode))
+        temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
