@@ -19,7 +19,7 @@ from smtpproxy.admin.options import configuration_option, format_option
 from smtpproxy.authority.publish import publish, rewrite
 from smtpproxy.config.folder import NAME, named_files
 from smtpproxy.config.list_text import ListText, read_list
-from smtpproxy.config.lists import MAX_FILE_OCTETS, parse_entry
+from smtpproxy.config.lists import MAX_FILE_OCTETS, PREDEFINED, parse_entry
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import Report
 from smtpproxy.config.shipped import LISTS
@@ -69,7 +69,7 @@ def add(name: str, entries: tuple[str, ...], configuration_file: Path, *, create
     """
     wanted = _parsed(entries)
     folder = configuration_file.parent / LISTS
-    if create:
+    if create or name in PREDEFINED:
         _create(folder, name)
     file = _file(folder, name, hint="; --create makes it")
     with _locked(file.parent):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_FILE_OCTETS: Final = 16 * 1024 * 1024
 """Half a million domains; a list that is longer belongs into a database."""
 
+PREDEFINED: Final = ("force-encrypt",)
+"""The lists that predefined proxy actions name."""
+
 LIST: Final = "@"
 """What a list's name has before it where it stands beside entries."""
 
@@ -44,9 +47,12 @@ def read_lists(folder: Path, report: Report) -> dict[str, Entries]:
     """Read every list of a folder, which may be missing.
 
     Returns:
-        Each list by its name; of one with mistakes, what is without.
+        Each list by its name; of one with mistakes, what is without. Those that predefined proxy actions name are
+        always there, with nobody in them if there is no file.
     """
-    return {file.stem: _read(file, report) for file in named_files(folder, ".txt", report)}
+    return {name: Entries.of(()) for name in PREDEFINED} | {
+        file.stem: _read(file, report) for file in named_files(folder, ".txt", report)
+    }
 
 
 def _read(file: Path, report: Report) -> Entries:

@@ -13,7 +13,6 @@ from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
 from smtpproxy.policy.model import ActionKind, Direction, PortKind, TlsSupport
-from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,12 +118,14 @@ class PolicyChecks:
             )
             self._notice(number, "tls_support", message)
             return
-        for rule in policy.action.starttls.rules:
-            below = rule.sender is not SenderEncryption.REQUIRED or rule.recipient is not RecipientEncryption.REQUIRED
-            if below:
-                levels = f"sender {rule.sender.value}, recipient {rule.recipient.value}"
-                message = f"on port 465 rule '{rule.name}' ({levels}) is read as required on both sides"
-                self._notice(number, "proxy_action", message)
+        below = [
+            f"'{rule.name}' (sender {rule.sender.value}, recipient {rule.recipient.value})"
+            for rule in policy.action.starttls.rules
+            if rule.enabled and not (rule.sender.demands_tls and rule.recipient.demands_tls)
+        ]
+        if below:
+            named = f"rules {' and '.join(below)} are" if len(below) > 1 else f"rule {below[0]} is"
+            self._notice(number, "proxy_action", f"on port 465 {named} read as required on both sides")
 
     def _notice_addresses(self, number: int, policy: Policy) -> None:
         if policy.direction is Direction.INBOUND:

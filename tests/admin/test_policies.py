@@ -57,7 +57,10 @@ def test_the_whole_view_of_a_policy(main_file: Path) -> None:
         "ports": [25, 587, 465],
         "starttls": "inspected",
         "implicit_tls": "inspected",
-        "rules": ["default: sender optional, recipient preferred, offer honest"],
+        "rules": [
+            "force encrypt: sender optional, recipient required, offer honest",
+            "default: sender optional, recipient preferred, offer honest",
+        ],
         "profiles": {"starttls": "TLS-Client.Standard", "implicit_tls": "TLS-Client.Standard"},
     }
 

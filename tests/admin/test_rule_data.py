@@ -241,3 +241,9 @@ def test_the_owner_stays(lists: Path) -> None:
     run(lists, "add", "partners", "new.example")
     found = (lists / "partners.txt").stat()
     assert (found.st_uid, found.st_gid) == (65534, 65534)
+
+
+def test_the_list_that_predefined_actions_name_needs_no_create(lists: Path) -> None:
+    (lists / "force-encrypt.txt").unlink()
+    run(lists, "add", "force-encrypt", "bank.example")
+    assert text(lists, "force-encrypt") == "bank.example\n"

@@ -243,7 +243,7 @@ def test_json_names_the_defaults(home: Path) -> None:
     made = json.loads(show(home, "--defaults", "--format", "json"))
     main = made["files"][0]
     assert made["home"] == str(home)
-    assert made["lists"] == {"friends": 2}
+    assert made["lists"] == {"force-encrypt": 0, "friends": 2}
     assert main["file"] == f"{home}/config/smtpproxy.yaml"
     assert main["values"]["policies"][1]["proxy_action"] == "SMTP-Incoming.Standard"
     assert "policies[1].proxy_action" in main["defaults"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -23,7 +24,15 @@ from smtpproxy.policy.model import (
     TlsSupport,
     UpstreamHost,
 )
-from smtpproxy.policy.rules import EncryptionRule, Failure, Offer, OnFailure, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.rules import (
+    Audience,
+    EncryptionRule,
+    Failure,
+    Offer,
+    OnFailure,
+    RecipientEncryption,
+    SenderEncryption,
+)
 from smtpproxy.tls.facts import TlsVersion
 
 POLICY = "policies:\n  - {name: Out, direction: outbound, source: [10.0.0.0/8], upstream: {host: mx.example.net}}\n"
@@ -88,7 +97,9 @@ def test_a_bare_action_file_equals_the_predefined_one(home: Path) -> None:
     policy = load(home, text, actions_Mine="kind: server\n").policies[1]
     predefined = load(home, text.replace(", proxy_action: Mine", "")).policies[1].action
     assert predefined.name == "SMTP-Incoming.Standard"
-    assert policy.action.starttls == predefined.starttls
+    forced, *others = predefined.starttls.rules
+    assert replace(policy.action.starttls, rules=(forced, *others)) == predefined.starttls
+    assert policy.action.starttls.rules == tuple(others)
     assert policy.action.implicit_profile == predefined.implicit_profile
     assert policy.action.general == predefined.general
     assert policy.action.esmtp == predefined.esmtp
@@ -97,8 +108,23 @@ def test_a_bare_action_file_equals_the_predefined_one(home: Path) -> None:
 def test_offer_follows_the_kind(home: Path) -> None:
     text = POLICY + "  - {name: In, direction: inbound, upstream: {host: a.example}}\n"
     outbound, inbound = load(home, text).policies
-    assert outbound.action.starttls.rules == (EncryptionRule("default", offer=Offer.HONEST),)
-    assert inbound.action.starttls.rules == (EncryptionRule("default", offer=Offer.ALWAYS),)
+    assert outbound.action.starttls.rules[-1] == EncryptionRule("default", offer=Offer.HONEST)
+    assert inbound.action.starttls.rules[-1] == EncryptionRule("default", offer=Offer.ALWAYS)
+
+
+@pytest.mark.parametrize("entries", [None, "", "bank.example\n198.51.100.0/24\n"])
+def test_force_encrypt_is_wired_in_both_directions(home: Path, entries: str | None) -> None:
+    text = POLICY + "  - {name: In, direction: inbound, upstream: {host: a.example}}\n"
+    files = {} if entries is None else {"lists_force-encrypt": entries}
+    configuration = load(home, text, **files)
+    named = configuration.lists["force-encrypt"]
+    assert named == Entries.of((entries or "").split())
+    (outbound, _), (inbound, _) = (policy.action.starttls.rules for policy in configuration.policies)
+    assert (outbound.name, inbound.name) == ("force encrypt", "force encrypt")
+    assert outbound.audience == Audience(to=named)
+    assert inbound.audience == Audience(from_=named)
+    assert (outbound.sender, outbound.recipient) == (SenderEncryption.OPTIONAL, RecipientEncryption.REQUIRED)
+    assert (inbound.sender, inbound.recipient) == (SenderEncryption.REQUIRED, RecipientEncryption.PREFERRED)
 
 
 def test_every_key_of_an_action(home: Path) -> None:
@@ -281,8 +307,9 @@ def test_notice_that_strangers_may_read_the_metrics(home: Path, address: str) ->
 def test_notice_that_465_reads_rules_as_required(home: Path) -> None:
     (notice,) = load(home).notices
     assert notice == (
-        f"{home}/config/smtpproxy.yaml:2:5: policies[0].proxy_action: on port 465 rule 'default' (sender optional, "
-        "recipient preferred) is read as required on both sides"
+        f"{home}/config/smtpproxy.yaml:2:5: policies[0].proxy_action: on port 465 rules 'force encrypt' (sender "
+        "optional, recipient required) and 'default' (sender optional, recipient preferred) are read as required on "
+        "both sides"
     )
     text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
     action = "kind: client\nstarttls: {rules: [{sender: required, recipient: required}]}\n"
@@ -334,20 +361,18 @@ def test_notices_come_with_errors_too(home: Path) -> None:
 def test_lists_are_kept_in_canonical_form(home: Path) -> None:
     domains = "# all\nExample.NET\n*.Example.net # below\n\nme@Example.NET\nexample.net\n"
     others = "192.0.2.1\n10.0.0.0/8\n2001:DB8::/32\nbücher.example\nme@[192.0.2.1]\n"
-    assert load(home, lists_partners=domains + others).lists == {
-        "partners": Entries.of(
-            (
-                "example.net",
-                "*.example.net",
-                "me@example.net",
-                "192.0.2.1",
-                "10.0.0.0/8",
-                "2001:db8::/32",
-                "xn--bcher-kva.example",
-                "me@[192.0.2.1]",
-            )
+    assert load(home, lists_partners=domains + others).lists["partners"] == Entries.of(
+        (
+            "example.net",
+            "*.example.net",
+            "me@example.net",
+            "192.0.2.1",
+            "10.0.0.0/8",
+            "2001:db8::/32",
+            "xn--bcher-kva.example",
+            "me@[192.0.2.1]",
         )
-    }
+    )
 
 
 _PIECES = st.sampled_from(
