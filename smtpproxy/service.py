@@ -19,7 +19,7 @@ from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.authority.mint import Mint, make_leaf_keys
 from smtpproxy.authority.server import ServerCredentials
-from smtpproxy.config.values import Configuration, EmbeddedServer, SpoolSettings
+from smtpproxy.config.values import Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.figures import Figures
@@ -32,7 +32,12 @@ from smtpproxy.net.records import RecordWriter
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
+from smtpproxy.peers.directories import Directories
+from smtpproxy.peers.directory import Directory
+from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.memory import BrokenTls
+from smtpproxy.peers.resolver import Resolver
+from smtpproxy.policy.ahead import domains_ahead
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.contexts import Contexts
@@ -158,6 +163,7 @@ class Workshop:
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
         self._spool_usage = SpoolUsage()
         self._broken_tls = BrokenTls()
+        self._directories = Directories(self._directory)
         self.records = RecordFiles()
 
     def make(self, configuration: Configuration) -> Generation:
@@ -174,14 +180,15 @@ class Workshop:
             parts.append(self._embedded(configuration.embedded))
         mint, spools = self._mint(configuration), self._spools(configuration.spool)
         lease = self.records.lease(configuration.records)
+        known = self._directories.lease(configuration.resolver, domains_ahead(configuration.policies))
         interception = configuration.interception
         return Generation(
             configuration.policies,
             bindings(configuration.policies, interception.listen, interception.ports),
-            self._equipment(configuration, mint, spools, lease.writer),
+            self._equipment(configuration, mint, spools, lease.writer, known.directory),
             gateway_name=configuration.gateway.name,
             drain_timeout_s=configuration.gateway.drain_timeout_s,
-            parts=[lease, *parts],
+            parts=[lease, known, *parts],
         )
 
     def _embedded(self, server: EmbeddedServer) -> EmbeddedUpstream:
@@ -205,7 +212,13 @@ class Workshop:
         spools.prepare()
         return spools
 
-    def _equipment(self, configuration: Configuration, mint: Mint, spools: Spools, writer: RecordWriter) -> Equipment:
+    def _directory(self, settings: ResolverSettings) -> Directory:
+        servers = [NameServer(endpoint.host, endpoint.port, trusted) for endpoint, trusted in settings.servers]
+        return Directory(self._reactor, Resolver(self._reactor, servers, settings.timeout_s))
+
+    def _equipment(
+        self, configuration: Configuration, mint: Mint, spools: Spools, writer: RecordWriter, directory: Directory
+    ) -> Equipment:
         return Equipment(
             reactor=self._reactor,
             proxy_server=ServerCredentials(configuration.certificates.proxy_server),
@@ -214,5 +227,6 @@ class Workshop:
             trust=configuration.certificates.trusted,
             spools=spools,
             broken_tls=self._broken_tls,
+            directory=directory,
             write=writer.write,
         )

@@ -1,4 +1,4 @@
-"""The main file: the gateway, its interception, policies, certificates, records, stores, metrics, embedded upstream."""
+"""The main file: the gateway, its interception, policies, certificates, resolver, stores, embedded upstream."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, 
 from smtpproxy.config.measures import duration, size
 from smtpproxy.config.policies import DEFAULT_ACTIONS
 from smtpproxy.config.problems import shown
+from smtpproxy.config.resolver import ResolverSection
 from smtpproxy.config.section import Section
 from smtpproxy.policy.model import Direction, TlsSupport
 from smtpproxy.tls.names import ascii_name
@@ -237,7 +238,7 @@ class AdminSection(Section):
 
 
 class MainFile(Section):
-    """The gateway: interception, policies, certificates, records, stores, metrics, embedded server."""
+    """The gateway: interception, policies, certificates, records, resolver, stores, metrics, embedded server."""
 
     later: ClassVar[frozenset[str]] = frozenset({"engines", "quarantine"})
 
@@ -250,6 +251,9 @@ class MainFile(Section):
     )
     certificates: CertificatesSection = Field(default=CertificatesSection(), description="Certificates and keys.")
     records: RecordsSection = Field(default=RecordsSection(), description="The JSON records.")
+    resolver: ResolverSection = Field(
+        default=ResolverSection(), description="The name servers that recipient domains are looked up with."
+    )
     stores: StoresSection = Field(default=StoresSection(), description="What is kept on disk.")
     admin: AdminSection = Field(
         default=AdminSection(), description="What administrators and their tools ask the running gateway."

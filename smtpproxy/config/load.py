@@ -27,6 +27,7 @@ from smtpproxy.config.lists import read_lists
 from smtpproxy.config.policy_checks import PolicyChecks
 from smtpproxy.config.problems import ConfigurationErrors, Report
 from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.resolver import ResolverSection, check_resolver, resolver_settings
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
 from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, Interception, SpoolSettings
@@ -87,6 +88,8 @@ class _Assembly:
         embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
         admin = part(AdminSection, document, "admin")
         check_listening(document, embedded, admin, self._report)
+        resolver = part(ResolverSection, document, "resolver")
+        check_resolver(document, resolver, self._report)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
         policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
@@ -94,7 +97,9 @@ class _Assembly:
         records = part(RecordsSection, document, "records")
         spool = self._spool()
         server = self._embedded(embedded) if embedded else None
-        if not (interception and certificates and gateway and records and spool and admin) or self._report.problems:
+        if self._report.problems:
+            return None
+        if not (interception and certificates and gateway and records and spool and admin and resolver):
             return None
         return Configuration(
             home=self._home.path,
@@ -106,6 +111,7 @@ class _Assembly:
             metrics=admin.metrics,
             records=self._home.resolve(records.file) if records.file else None,
             spool=spool,
+            resolver=resolver_settings(resolver),
             lists=MappingProxyType(lists),
             notices=tuple(map(str, sorted(self._report.notices))),
         )

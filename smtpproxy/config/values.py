@@ -88,6 +88,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolverSettings:
+    """Whom to ask of names, each with whether its word on DNSSEC is taken, and how long a question may take."""
+
+    servers: tuple[tuple[Endpoint, bool], ...]
+    timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """A configuration without mistakes.
 
@@ -101,6 +109,7 @@ class Configuration:
         metrics: where Prometheus may ask, ``None`` for nowhere.
         records: the file that JSON records are appended to, ``None`` for none.
         spool: where messages are held while they are judged.
+        resolver: whom recipient domains are looked up with.
         lists: each list by its name.
         notices: what an administrator should hear, each ``file:line:column: key: message``.
     """
@@ -114,5 +123,6 @@ class Configuration:
     metrics: Endpoint | None
     records: Path | None
     spool: SpoolSettings
+    resolver: ResolverSettings
     lists: Mapping[str, Entries]
     notices: tuple[str, ...]

@@ -17,6 +17,7 @@ from smtpproxy.config.policy_checks import PolicyChecks
 from smtpproxy.config.problems import ConfigurationErrors, Report
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.resolver import check_resolver
 from smtpproxy.config.section import Section, whole
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES, predefined
 
@@ -96,6 +97,7 @@ def _read_main(
         report.include(errors)
         return document, ()
     check_listening(document, main.embedded, main.admin, report)
+    check_resolver(document, main.resolver, report)
     return document, PolicyChecks(document, actions, None, report).run(main.interception, main.embedded)
 
 

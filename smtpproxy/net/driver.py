@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import assert_never
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smtpproxy.audit import Crash, Origin
@@ -18,7 +19,8 @@ from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.owner import ClientOwner, UpstreamOwner
 from smtpproxy.net.spooling import Spooling
-from smtpproxy.policy.knowledge import Answer, Knowledge
+from smtpproxy.peers.directory import SMTP_PORT
+from smtpproxy.policy.knowledge import Knowledge
 from smtpproxy.policy.selection import plain_address
 from smtpproxy.session.actions import (
     AcceptTls,
@@ -76,8 +78,8 @@ class Driver:
     """
 
     __slots__ = (
-        "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_dialled", "_equipment", "_events", "_on_end",
-        "_origin", "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
+        "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_dialled", "_equipment", "_events",
+        "_looking", "_on_end", "_origin", "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +101,7 @@ class Driver:
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
         self._dialled = ("", 0)
+        self._looking: Deferred[Knowledge] | None = None  # a look-up that nobody waits for any more is none of ours
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
         self._client_owner = ClientOwner(self)
@@ -135,7 +138,9 @@ class Driver:
         """Take the dialled stream."""
         self._upstream, self._dial = stream, None
         host, port = self._dialled = stream.peer_host, stream.peer_port
-        self.post(UpstreamConnected(plain_address(host), None, self._equipment.broken_tls.recall(host, port)))
+        address, equipment = plain_address(host), self._equipment
+        known_as = equipment.directory.name_of(address)
+        self.post(UpstreamConnected(address, known_as, equipment.broken_tls.recall(host, port)))
 
     def forget(self, leg: Leg) -> None:
         """Let go of a stream that ends itself."""
@@ -266,8 +271,15 @@ class Driver:
         self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
 
     def _look_up(self, action: LookUp) -> None:
-        unknown = Knowledge(action.domain, Answer.FAILED, sts_answer=Answer.FAILED)
-        self._equipment.reactor.callLater(0, self.post, PeerFacts(unknown))
+        """TLSA records are those of the port that is really dialled (RFC 7672 s2.2.3)."""
+        port = self._dialled[1] or SMTP_PORT
+        looking = self._equipment.directory.look_up(action.domain, tlsa=action.tlsa, sts=action.sts, port=port)
+        looking.addCallback(self._learn)
+        self._looking = None if looking.called else looking
+
+    def _learn(self, knowledge: Knowledge) -> None:
+        self._looking = None
+        self.post(PeerFacts(knowledge))
 
     def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
         if isinstance(request, AcceptTls):
@@ -297,6 +309,8 @@ class Driver:
     def _end(self) -> None:
         """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         self._events.clear()
         self._discard_spool()
         self._close(Leg.CLIENT, How.ABORT)

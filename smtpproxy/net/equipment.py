@@ -14,6 +14,7 @@ from smtpproxy.authority.credentials import Credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
+from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.certificates import Leaf
 from smtpproxy.session.actions import AcceptTls, ConnectTls
@@ -36,11 +37,13 @@ class Equipment:
         trust: whom upstream's chains are verified against.
         spools: makes spools.
         broken_tls: remembers upstreams whose TLS broke.
+        directory: knows recipient domains.
         write: takes every record.
     """
 
     __slots__ = (
-        "_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "broken_tls", "reactor", "spools", "write",
+        "_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "broken_tls", "directory", "reactor",
+        "spools", "write",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -53,11 +56,13 @@ class Equipment:
         trust: TrustStore,
         spools: Spools,
         broken_tls: BrokenTls,
+        directory: Directory,
         write: Callable[[Record], None],
     ) -> None:
         self.reactor = reactor
         self.spools = spools
         self.broken_tls = broken_tls
+        self.directory = directory
         self.write = write
         self._proxy_server = proxy_server
         self._mint = mint
@@ -84,6 +89,7 @@ class Equipment:
             "upstream-tls-sessions": self._tls_sessions.figures,
             "peer-certificates": certificate_figures(),
             "broken-tls": self.broken_tls.figures,
+            **self.directory.figures,
         }
 
     def _credential(self, request: AcceptTls) -> Credential:

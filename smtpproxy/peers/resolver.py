@@ -45,7 +45,7 @@ class Resolver:
 
     Args:
         reactor: Twisted's.
-        servers: in the order in which they are asked, at least one; if one is not trusted, none is.
+        servers: in the order in which they are asked, without any every question fails; if one is not trusted, none is.
         timeout_s: for a question, from its turn to its answer.
     """
 
@@ -53,7 +53,7 @@ class Resolver:
         self._reactor = reactor
         self._servers = tuple(servers)
         self._trusted = all(server.trusted for server in servers)  # else who delays one answer gets another believed
-        self._patience_s = timeout_s / (len(self._servers) * _ROUNDS)
+        self._patience_s = timeout_s / (max(1, len(self._servers)) * _ROUNDS)
         self.timeout_s = timeout_s
         self._cache: Cache[Question, Resolution] = Cache(MAX_KEPT, reactor.seconds)
         self._turns = DeferredSemaphore(MAX_QUERIES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors, Problem
-from smtpproxy.config.values import Configuration, EmbeddedServer, Endpoint, Gateway, SpoolSettings
+from smtpproxy.config.values import Configuration, EmbeddedServer, Endpoint, Gateway, ResolverSettings, SpoolSettings
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,
@@ -65,6 +65,7 @@ def test_defaults(home: Path) -> None:
     assert dict(configuration.interception.ports) == {PortKind.SMTP: (25,), PortKind.SMTPS: (465,)}
     assert configuration.records == home / "var" / "records.jsonl"
     assert configuration.spool == SpoolSettings(home / "var" / "spool", 256 * 1024, 2 * 10**9)
+    assert configuration.resolver == ResolverSettings(((Endpoint("127.0.0.1", 53), True),), 5)
     assert configuration.embedded is None
     assert configuration.certificates.trusted.source == "system"
     assert [each.certificate.subject.rfc4514_string() for each in configuration.certificates.proxy_server] == [
@@ -293,6 +294,22 @@ def test_where_prometheus_may_ask(home: Path, written: str, meant: Endpoint | No
     text = f"{POLICY}interception: {{listen: [192.0.2.1]}}\nadmin: {{metrics: {written}}}\n"
     assert load(home, text).metrics == meant
     assert notices(home, text) == []
+
+
+def test_a_resolver_is_trusted_on_this_machine_or_by_name(home: Path) -> None:
+    text = "resolver: {servers: ['[::1]:5300', '192.0.2.53:53'], trusted: [192.0.2.53], timeout: 2s}\n"
+    servers = ((Endpoint("::1", 5300), True), (Endpoint("192.0.2.53", 53), True))
+    assert load(home, POLICY + text).resolver == ResolverSettings(servers, 2)
+    assert notices(home, POLICY + text) == []
+
+
+def test_notice_of_a_resolver_that_is_not_trusted(home: Path) -> None:
+    text = "resolver: {servers: ['127.0.0.1:53', '192.0.2.53:53']}\n"
+    (notice,) = notices(home, POLICY + text)
+    assert notice == (
+        "smtpproxy.yaml:3:38: resolver.servers[1]: no answer counts as secured by DNSSEC, for 192.0.2.53 is neither on "
+        "this machine nor in resolver.trusted; add it there if nobody can meddle with the way"
+    )
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7:9125", "0.0.0.0:9125", "[::]:9125"])

@@ -24,7 +24,9 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
+from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.memory import BrokenTls
+from smtpproxy.peers.resolver import Resolver
 from smtpproxy.policy.messages import Condition, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.messages import Final as Denied
 from smtpproxy.policy.model import Policy, PortKind, UpstreamHost
@@ -104,6 +106,7 @@ class House:
             trust=load_trust(folder / "trusted.pem"),
             spools=spools,
             broken_tls=BrokenTls(),
+            directory=Directory(reactor, Resolver(reactor, [], 1)),
             write=self.records.append,
         )
 

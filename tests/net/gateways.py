@@ -22,7 +22,9 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
+from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.memory import BrokenTls
+from smtpproxy.peers.resolver import Resolver
 from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport, UpstreamHost
 from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
@@ -125,6 +127,7 @@ class GatewayCase(TestCase):
             trust=load_trust(self.home / "trusted.pem"),
             spools=Spools(self.home / "spool", 1024, 1_000_000),
             broken_tls=BrokenTls(),
+            directory=Directory(reactor, Resolver(reactor, [], 1)),
             write=self.write,
         )
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -10,8 +12,10 @@ from smtpproxy.audit import Crash, Record
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.peers.memory import BrokenTls
-from smtpproxy.session.actions import Action, DiscardSpool, End, ReplaySpool, Send, SetTimer, SpoolWrite
-from smtpproxy.session.events import Drain, Event, TimedOut, UpstreamConnected
+from smtpproxy.policy.knowledge import Answer, Knowledge
+from smtpproxy.policy.selection import Address
+from smtpproxy.session.actions import Action, DiscardSpool, End, LookUp, ReplaySpool, Send, SetTimer, SpoolWrite
+from smtpproxy.session.events import Drain, Event, PeerFacts, TimedOut, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.timers import Timer
@@ -50,12 +54,32 @@ class Line:
         self.asked.append("abort")
 
 
+class Knowing:
+    """A directory whose look-ups a test ends."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool, bool, int]] = []
+        self.given_up: list[str] = []
+        self.looking: list[Deferred[Knowledge]] = []
+        self.names: dict[Address, str] = {}
+
+    def look_up(self, domain: str, *, tlsa: bool, sts: bool, port: int) -> Deferred[Knowledge]:
+        self.asked.append((domain, tlsa, sts, port))
+        looking: Deferred[Knowledge] = Deferred(lambda _: self.given_up.append(domain))
+        self.looking.append(looking)
+        return looking.addErrback(lambda _: Knowledge(domain, Answer.FAILED))
+
+    def name_of(self, address: Address) -> str | None:
+        return self.names.get(address)
+
+
 class DriverTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.records: list[Record] = []
         self.ended: list[Driver] = []
         self.client, self.upstream = Line(), Line()
+        self.directory = Knowing()
 
     # What `Equipment` gives to a driver.
 
@@ -135,6 +159,44 @@ class DriverTests(TestCase):
         driver.append(Driver(session, client, ORIGIN, cast("Equipment", self), self.ended.append))
         driver[0].connected(cast("Stream", self.upstream))
         assert script.events == ["UpstreamConnected", "Drain"]
+
+    # Look-ups
+
+    def test_a_look_up_ends_in_what_is_known(self) -> None:
+        told: list[Event] = []
+
+        class Listening(Script):
+            def receive(self, event: Event) -> list[Action]:
+                told.append(event)
+                return super().receive(event)
+
+        look_up = LookUp("example.org", tlsa=True, sts=False)
+        self.driver(Listening(ClientConnected=[], UpstreamConnected=[look_up], PeerFacts=[]))
+        assert self.directory.asked == [("example.org", True, False, 25)]
+        known = Knowledge("example.org", Answer.FOUND)
+        self.directory.looking[0].callback(known)
+        assert told[-1] == PeerFacts(known)
+
+    def test_a_session_that_ends_waits_for_no_look_up(self) -> None:
+        look_up = LookUp("example.org", tlsa=True, sts=False)
+        script = Script(ClientConnected=[], UpstreamConnected=[look_up], Drain=[End()])
+        self.driver(script).drain()
+        assert self.directory.given_up == ["example.org"]
+        assert script.events == ["ClientConnected", "UpstreamConnected", "Drain"]
+        assert len(self.ended) == 1
+
+    def test_the_session_hears_by_which_name_its_upstream_is_known(self) -> None:
+        told: list[Event] = []
+
+        class Listening(Script):
+            def receive(self, event: Event) -> list[Action]:
+                told.append(event)
+                return super().receive(event)
+
+        address = ip_address("192.0.2.25")
+        self.directory.names[address] = "mx.example.net"
+        self.driver(Listening(ClientConnected=[], UpstreamConnected=[]))
+        assert told[-1] == UpstreamConnected(address, "mx.example.net")
 
     # Held content
 
