@@ -17,7 +17,8 @@ from smtpproxy.config.measures import size, write_size
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
 from smtpproxy.policy import messages
-from smtpproxy.policy.messages import AddHeader, Condition, Edit, Fields, HeaderCondition, MessageRule, RemoveHeader
+from smtpproxy.policy.message_edits import AddHeader, Edit, RemoveHeader
+from smtpproxy.policy.messages import Condition, Fields, HeaderCondition, MessageRule
 from smtpproxy.policy.wildcards import Wildcard
 
 MAX_RULES: Final = 100

@@ -170,6 +170,16 @@ class Entries:
         return any(each.has_domain(domain) for each in self.lists)
 
 
+def mailbox_of(path: Path) -> str:
+    """Return a path's address as it is compared: local part without needless quotes, domain in A-labels; both small.
+
+    That of the null reverse-path is empty, and that of ``<Postmaster>`` has no domain.
+    """
+    domain = path.domain.decode(errors="replace").lower()
+    mailbox = _mailbox(path.local.decode(errors="replace"), ascii_name(domain) or domain)
+    return mailbox if domain else mailbox.removesuffix("@")
+
+
 def _sorted_out(texts: Iterable[str]) -> _List:
     domains, parents, mailboxes, ipv4, ipv6 = set[str](), set[str](), set[str](), set[str](), set[str]()
     everything = False

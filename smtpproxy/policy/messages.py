@@ -6,10 +6,13 @@ Each rule sees the headers as the rules before it left them: docs/adr/0024-messa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeAlias
 
+from smtpproxy.policy.envelopes import Envelope, EnvelopeCondition
+from smtpproxy.policy.message_edits import Edit, SetEncryption
+from smtpproxy.policy.rules import RecipientEncryption
+from smtpproxy.policy.tls_level import HEADER_LEVELS, TlsLevelHeader
 from smtpproxy.policy.wildcards import Wildcard
 from smtpproxy.smtp.encoded_words import decode_words
 from smtpproxy.smtp.headers import Headers
@@ -51,29 +54,12 @@ class Condition:
 
     size: SizeCondition | None = None
     headers: tuple[HeaderCondition, ...] = ()
+    envelope: EnvelopeCondition | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether it holds for every message."""
-        return self.size is None and not self.headers
-
-
-@dataclass(frozen=True, slots=True)
-class AddHeader:
-    """Put a field in front of all others; ``value`` is one line of ASCII."""
-
-    name: bytes
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveHeader:
-    """Take out every field of a name, in any case."""
-
-    name: bytes
-
-
-Edit: TypeAlias = AddHeader | RemoveHeader
+        return self.size is None and not self.headers and self.envelope is None
 
 
 class Final(Enum):
@@ -118,11 +104,22 @@ class MessageDecision:
         headers: the headers as they are to go on; the same object if nothing was edited.
         denied_by: the rule that refuses the message, ``None`` if it may go on.
         fired: the rules that applied, in order.
+        levels: the encryption that they ask of the upstream leg, beside what is asked anyway.
     """
 
     headers: Headers
     denied_by: str | None
     fired: tuple[str, ...]
+    levels: frozenset[RecipientEncryption] = frozenset()
+
+
+def rules_for(rules: Sequence[MessageRule], envelope: Envelope) -> tuple[MessageRule, ...]:
+    """Return the rules whose envelope this is, in order, without that condition: what they ask beside it is open."""
+    return tuple(_opened(rule) for rule in rules if rule.when.envelope is None or rule.when.envelope.holds(envelope))
+
+
+def _opened(rule: MessageRule) -> MessageRule:
+    return rule if rule.when.envelope is None else replace(rule, when=replace(rule.when, envelope=None))
 
 
 def reachable(rules: Sequence[MessageRule]) -> Sequence[MessageRule]:
@@ -142,7 +139,12 @@ def need_of(rules: Sequence[MessageRule]) -> Need:
 
 
 def judge_message(rules: Sequence[MessageRule], facts: MessageFacts) -> MessageDecision:
-    """Apply the rules in order; while the size is not known, those that ask for it do not apply."""
+    """Apply the rules in order; while the size is not known, those that ask for it do not apply.
+
+    Args:
+        rules: those for the message's envelope (``rules_for``).
+        facts: what is known of the message.
+    """
     message = _Message(facts.headers)
     fired: list[str] = []
     for rule in rules:
@@ -152,8 +154,19 @@ def judge_message(rules: Sequence[MessageRule], facts: MessageFacts) -> MessageD
         message.edit(rule.then)
         if rule.final is not Final.NONE:
             denied_by = rule.name if rule.final is Final.DENY else None
-            return MessageDecision(message.headers, denied_by, tuple(fired))
-    return MessageDecision(message.headers, None, tuple(fired))
+            return MessageDecision(message.headers, denied_by, tuple(fired), frozenset(message.levels))
+    return MessageDecision(message.headers, None, tuple(fired), frozenset(message.levels))
+
+
+def levels_in_reach(rules: Sequence[MessageRule], header: TlsLevelHeader) -> frozenset[RecipientEncryption]:
+    """Return the encryption that messages may ask for: by a rule, or by their own field where it is honoured."""
+    asked = {edit.level for rule in reachable(rules) for edit in rule.then if isinstance(edit, SetEncryption)}
+    return frozenset(asked | HEADER_LEVELS if header.honour else asked)
+
+
+def can_raise(rules: Sequence[MessageRule], header: TlsLevelHeader) -> bool:
+    """Return whether a message can ask for more than the encryption rules do: then upstream TLS is begun early."""
+    return any(level.is_eager for level in levels_in_reach(rules, header))
 
 
 def still_needs_size(rules: Sequence[MessageRule], headers: Headers) -> bool:
@@ -178,12 +191,14 @@ class _Message:
 
     Attributes:
         headers: as the rules so far left them.
+        levels: the encryption that they asked for.
     """
 
-    __slots__ = ("_read", "headers")
+    __slots__ = ("_read", "headers", "levels")
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
+        self.levels: set[RecipientEncryption] = set()
         self._read: dict[bytes, list[str]] = {}
 
     def fits(self, when: Condition) -> bool:
@@ -191,11 +206,11 @@ class _Message:
 
     def edit(self, edits: Sequence[Edit]) -> None:
         for edit in edits:
-            self._read.pop(edit.name.lower(), None)
-            if isinstance(edit, AddHeader):
-                self.headers = self.headers.added(edit.name, edit.value)
+            if isinstance(edit, SetEncryption):
+                self.levels.add(edit.level)
             else:
-                self.headers = self.headers.removed(edit.name)
+                self._read.pop(edit.name.lower(), None)
+                self.headers = edit.edit(self.headers)
 
     def _fits(self, condition: HeaderCondition) -> bool:
         found = any(condition.pattern.matches(reading) for reading in self._readings(condition.name))

@@ -1,4 +1,4 @@
-"""Decode the encoded words of a header field, as far as that is cheap and safe.
+"""Decode the encoded words of a header field, as far as that is cheap and safe; make some of text.
 
 Source: RFC 2047 s2 (syntax), s4 (encodings), s6.2 (white space between encoded words); RFC 2231 s5 (language).
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import codecs
 import re
-from binascii import Error, a2b_base64, a2b_qp
+from binascii import Error, a2b_base64, a2b_qp, b2a_base64
 from typing import Final
 
 MAX_WORDS: Final = 1000
 """RFC: none; 75 octets a word. A subject has a few, a list of recipients with encoded names some hundred. Those behind
 stay as they came; decoding one costs about 1.5 us."""
+
+_TEXT_OCTETS: Final = 39  # base64 makes 52 of them; a line with an encoded word, "Subject: " too, has 76 at the most
 
 # encoded-word = "=?" charset ["*" language] "?" encoding "?" encoded-text "?=" ; text with spaces is shown by many, too
 _WORD: Final = re.compile(rb"=\?([!-)+->@-~]{1,40}+)(?:\*[!->@-~]{0,40}+)?\?([bBqQ])\?([^?\r\n]*+)\?=")
@@ -47,6 +49,17 @@ def decode_words(value: bytes) -> str:
         text.append(decoded)
         end = word.end()
     return "".join([*text, _plain(value[end:])])
+
+
+def encode_words(text: str) -> bytes:
+    """Return a text of any script as encoded words with spaces between them, which readers leave out."""
+    parts = [b""]
+    for character in text:  # an encoded word has whole characters (s5)
+        octets = character.encode()
+        if len(parts[-1]) + len(octets) > _TEXT_OCTETS:
+            parts.append(b"")
+        parts[-1] += octets
+    return b" ".join(b"=?utf-8?b?%b?=" % b2a_base64(part, newline=False) for part in parts)
 
 
 def _decode(word: re.Match[bytes]) -> str | None:

@@ -27,6 +27,8 @@ _KEPT_PATTERNS: Final = 512  # names come from the configuration, so they are fe
 # Lines in front of the fields that come out of a mailbox file: Postfix makes fields of them if nothing stands before.
 _MAILBOX_LINES: Final = re.compile(rb"(?:>*+From [^\r\n]*+\r\n)*+")
 
+_WORDS: Final = re.compile(rb"[ \t]++[^ \t]*+")  # with the white space in front, so that no line is of that alone
+
 # A line that continues the one before for Postfix, which removes the dot first, and ends the header for Exim.
 _DOT_AND_FOLD: Final = re.compile(rb"\r\n\.[ \t]")
 
@@ -87,6 +89,10 @@ class Headers:
         new = tuple(field for field in self.new if field[0].lower() != key)
         return replace(self, new=new, gone=self.gone | {key})
 
+    def replaced(self, name: bytes, value: bytes) -> Headers:
+        """Return the headers with one field of that name, in front of all others, where every reader finds it."""
+        return self.removed(name).added(name, value)
+
     def to_wire(self) -> bytes:
         """Return the block: what came, but for the fields added and removed, octet for octet."""
         kept = self.block
@@ -129,12 +135,12 @@ def _without(block: bytes, fields: re.Pattern[bytes]) -> Iterator[bytes]:
 
 def fold(name: bytes, value: bytes) -> bytes:
     """Return a field as lines of at most 78 octets, as far as the white space in its value lets it."""
-    first, *words = value.split(b" ")
-    lines = [name + b": " + first]
+    first, *words = _WORDS.findall(b" " + value)
+    lines = [name + b":" + first]
     for word in words:
-        if word and len(lines[-1]) + 1 + len(word) > HEADER_LINE_OCTETS:
+        if len(lines[-1]) + len(word) > HEADER_LINE_OCTETS:
             lines.append(b"")
-        lines[-1] += b" " + word
+        lines[-1] += word
     return _CRLF.join([*lines, b""])
 
 

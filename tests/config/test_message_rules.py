@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from smtpproxy.config.problems import ConfigurationErrors
+from smtpproxy.policy.message_edits import AddHeader, RemoveHeader
 from smtpproxy.policy.messages import (
-    AddHeader,
     Condition,
     Fields,
     Final,
     HeaderCondition,
     MessageRule,
-    RemoveHeader,
     SizeCondition,
 )
 from smtpproxy.policy.wildcards import Wildcard

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpproxy.policy.message_edits import AddHeader, RemoveHeader
 from smtpproxy.policy.messages import (
-    AddHeader,
     Condition,
     Fields,
     Final,
@@ -16,7 +16,6 @@ from smtpproxy.policy.messages import (
     MessageFacts,
     MessageRule,
     Need,
-    RemoveHeader,
     SizeCondition,
     judge_message,
     need_of,

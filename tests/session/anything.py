@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from smtpproxy.policy.messages import (
-    AddHeader,
-    Condition,
-    Final,
-    HeaderCondition,
-    MessageRule,
-    SizeCondition,
-)
+from smtpproxy.policy.message_edits import AddHeader
+from smtpproxy.policy.messages import Condition, Final, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.model import Authentication, BareNewline, CertificateValidation, General, PortKind
 from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
 from smtpproxy.policy.wildcards import Wildcard

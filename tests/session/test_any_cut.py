@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpproxy.audit import Record
-from smtpproxy.policy.messages import AddHeader, Condition, Final, MessageRule, SizeCondition
+from smtpproxy.policy.message_edits import AddHeader
+from smtpproxy.policy.messages import Condition, Final, MessageRule, SizeCondition
 from smtpproxy.policy.model import BareNewline, General
 from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.actions import (

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Status
+from smtpproxy.policy.message_edits import AddHeader, RemoveHeader
 from smtpproxy.policy.messages import (
-    AddHeader,
     Condition,
     Final,
     HeaderCondition,
     MessageRule,
-    RemoveHeader,
     SizeCondition,
 )
 from smtpproxy.policy.model import General

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import time
-from email.header import Header
+from email.header import Header, decode_header, make_header
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.smtp.encoded_words import MAX_WORDS, decode_words
+from smtpproxy.smtp.encoded_words import MAX_WORDS, decode_words, encode_words
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,14 @@ def test_the_time_grows_with_the_octets_and_not_with_their_square(part: bytes) -
 
     short = min(cost(32_768) for _ in range(5))
     assert min(cost(262_144) for _ in range(5)) < 8 * 5 * max(short, 0.0001)
+
+
+# Encoding
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_what_is_encoded_is_read_again(text: str) -> None:
+    encoded = encode_words(text)
+    assert decode_words(encoded) == text
+    assert str(make_header(decode_header(encoded.decode()))) == text
+    assert all(len(word) <= 75 and word.isascii() for word in encoded.split(b" "))
