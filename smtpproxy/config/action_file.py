@@ -14,7 +14,7 @@ from smtpproxy.config.entries import Entry
 from smtpproxy.config.fields import Derived
 from smtpproxy.config.forms import Form, Switch, Text, caseless, refusal, whole_number, words
 from smtpproxy.config.measures import duration, size
-from smtpproxy.config.message_rules import MAX_RULES, MessageRuleSection
+from smtpproxy.config.message_rules import MAX_RULES, MessageRuleSection, TlsLevelSection
 from smtpproxy.config.name_sources import MAX_NAMES, Name, SenderName
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
@@ -288,7 +288,6 @@ class ActionFile(Section):
             "antivirus",
             "spam",
             "dlp",
-            "tls_level_header",
             "deny_message",
         }
     )
@@ -302,5 +301,10 @@ class ActionFile(Section):
     esmtp: EsmtpSection = Field(default=EsmtpSection(), description="The extended dialogue.")
     authentication: AuthenticationSection = Field(default=AuthenticationSection(), description="The client's AUTH.")
     message_rules: Annotated[tuple[MessageRuleSection, ...], Field(max_length=MAX_RULES)] = Field(
-        default=(), description="What becomes of messages, by header and size.", json_schema_extra={"default": "none"}
+        default=(),
+        description="What becomes of messages, by envelope, header and size.",
+        json_schema_extra={"default": "none"},
+    )
+    tls_level_header: TlsLevelSection = Field(
+        default=TlsLevelSection(), description="Whether messages may ask for encryption by a field of their header."
     )

@@ -65,7 +65,7 @@ def _make_action(
         check_reference(document, (section, "profile"), profiles, "TLS profile", report)
     _check_rules(document, lists, report)
     check_action(document, report)
-    check_message_rules(document, report)
+    check_message_rules(document, lists, report)
     file = part(ActionFile, document)
     if file is None:
         return None
@@ -81,7 +81,8 @@ def _make_action(
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
         authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),
-        message_rules=tuple(rule.rule() for rule in file.message_rules if rule.enabled),
+        message_rules=tuple(rule.rule(lists) for rule in file.message_rules if rule.is_for(file.kind)),
+        tls_level_header=file.tls_level_header.header(),
     )
 
 

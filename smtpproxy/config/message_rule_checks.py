@@ -8,19 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.action_file import GeneralSection
+from smtpproxy.config.entries import check_lists
 from smtpproxy.config.measures import write_size
-from smtpproxy.config.message_rules import MessageRuleSection
+from smtpproxy.config.message_rules import DIRECTIONS, MessageRuleSection, TlsLevelSection
 from smtpproxy.config.section import part
+from smtpproxy.policy.message_edits import AddHeader, RemoveHeader, ReplaceHeader, SetEncryption, TagSubject
 from smtpproxy.policy.messages import reachable
+from smtpproxy.policy.model import ActionKind
+from smtpproxy.policy.tls_level import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smtpproxy.config.document import Document
+    from smtpproxy.config.document import Document, Loc
     from smtpproxy.config.problems import Report
+    from smtpproxy.policy.entries import Entries
 
     Rules = Mapping[int, MessageRuleSection]
-    """The rules that are enabled and without mistakes, by their number in the file."""
+    """Rules that are enabled and without mistakes, by their number in the file."""
 
 SINGLE: Final = frozenset(
     b"from sender reply-to to cc subject date message-id in-reply-to references mime-version content-type "
@@ -32,10 +37,14 @@ SIGNED: Final = SINGLE | frozenset(
 )
 
 
-def check_message_rules(document: Document, report: Report) -> None:
-    """Report names given twice; notice rules that never apply, and edits that break what others rely on."""
+def check_message_rules(document: Document, lists: Mapping[str, Entries], report: Report) -> None:
+    """Report names given twice and lists that are missing.
+
+    Notice rules that never apply, and edits that break what others rely on or that nothing acts on.
+    """
     _check_names(document, report)
-    rules = _enabled(document)
+    _check_lists(document, lists, report)
+    rules = _of_direction(document, _enabled(document), report)
     _notice_unreachable(document, rules, report)
     for number, rule in rules.items():
         _notice_size(document, number, rule, report)
@@ -63,8 +72,29 @@ def _check_names(document: Document, report: Report) -> None:
             report.problem(document.problem(loc, message))
 
 
+def _check_lists(document: Document, lists: Mapping[str, Entries], report: Report) -> None:
+    for number in range(_count(document)):
+        when = ("message_rules", number, "when")
+        check_lists(document, (*when, "client"), lists, report)
+        for side in ("sender", "recipient"):
+            for key in ("matches", "does_not_match"):
+                check_lists(document, (*when, side, key), lists, report)
+
+
+def _of_direction(document: Document, rules: Rules, report: Report) -> Rules:
+    """Return the rules for the direction of the action's mail, and notice the others."""
+    kind = next((each for each in ActionKind if each.value == document.get("kind")), None)
+    if kind is None:
+        return rules
+    for number, rule in rules.items():
+        if not rule.is_for(kind):
+            message = f"never applies, since policies with an action of kind {kind.value} are {DIRECTIONS[kind].value}"
+            report.notice(document.problem(("message_rules", number, "when", "direction"), message))
+    return {number: rule for number, rule in rules.items() if rule.is_for(kind)}
+
+
 def _notice_unreachable(document: Document, rules: Rules, report: Report) -> None:
-    applied = reachable([rule.rule() for rule in rules.values()])
+    applied = reachable([rule.rule({}) for rule in rules.values()])
     for number in list(rules)[len(applied) :]:
         last = applied[-1]
         message = f"never applies, since '{last.name}' before it takes every message ({last.final.value}); move it up"
@@ -84,16 +114,43 @@ def _notice_edits(document: Document, number: int, rule: MessageRuleSection, rep
     removed: set[bytes] = set()
     for place, edit in enumerate(rule.then):
         loc = ("message_rules", number, "then", place)
-        if edit.remove_header is not None:
-            removed.add(edit.remove_header.lower())
-            if edit.remove_header.lower() in SIGNED:
-                name = edit.remove_header.decode()
-                message = f"senders sign {name}, so DKIM will fail for the mail that it is taken from"
-                report.notice(document.problem((*loc, "remove_header"), message))
-        elif edit.add_header is not None and edit.add_header.name.lower() in SINGLE - removed:
-            name = edit.add_header.name.decode()
-            message = (
-                f"a message has one {name}, and receivers differ about which of two counts; remove_header: {name} "
-                "before it leaves one"
-            )
-            report.notice(document.problem((*loc, "add_header"), message))
+        made = edit.edit()
+        if isinstance(made, AddHeader):
+            _notice_second(document, (*loc, "add_header"), made, removed, report)
+        elif not isinstance(made, SetEncryption):
+            _notice_broken(document, loc, made, report)
+        if isinstance(made, RemoveHeader):
+            removed.add(made.name.lower())
+        if isinstance(made, AddHeader | ReplaceHeader):
+            _notice_idle_level(document, (*loc, _KEYS[type(made)]), made, report)
+
+
+def _notice_second(document: Document, loc: Loc, edit: AddHeader, removed: set[bytes], report: Report) -> None:
+    if edit.name.lower() in SINGLE - removed:
+        name = edit.name.decode()
+        message = f"a message has one {name}, and receivers differ about which of two counts; replace_header leaves one"
+        report.notice(document.problem(loc, message))
+
+
+def _notice_broken(
+    document: Document, loc: Loc, edit: RemoveHeader | ReplaceHeader | TagSubject, report: Report
+) -> None:
+    if edit.name.lower() in SIGNED:
+        verb = "taken from" if isinstance(edit, RemoveHeader) else "changed in"
+        message = f"senders sign {edit.name.decode()}, so DKIM will fail for the mail that it is {verb}"
+        report.notice(document.problem((*loc, _KEYS[type(edit)]), message))
+
+
+def _notice_idle_level(document: Document, loc: Loc, edit: AddHeader | ReplaceHeader, report: Report) -> None:
+    section = part(TlsLevelSection, document, "tls_level_header")
+    if edit.name.lower() == FIELD.lower() and section and not section.honour:
+        message = "nothing here acts on the field; set tls_level_header.honour to true, or use set_encryption"
+        report.notice(document.problem(loc, message))
+
+
+_KEYS: Final[Mapping[type, str]] = {
+    AddHeader: "add_header",
+    RemoveHeader: "remove_header",
+    ReplaceHeader: "replace_header",
+    TagSubject: "tag_subject",
+}

@@ -12,7 +12,7 @@ from enum import Enum
 from smtpproxy.policy.envelopes import Envelope, EnvelopeCondition
 from smtpproxy.policy.message_edits import Edit, SetEncryption
 from smtpproxy.policy.rules import RecipientEncryption
-from smtpproxy.policy.tls_level import HEADER_LEVELS, TlsLevelHeader
+from smtpproxy.policy.tls_level import HEADER_LEVELS, NOT_HONOURED, TlsLevelHeader
 from smtpproxy.policy.wildcards import Wildcard
 from smtpproxy.smtp.encoded_words import decode_words
 from smtpproxy.smtp.headers import Headers
@@ -130,11 +130,11 @@ def reachable(rules: Sequence[MessageRule]) -> Sequence[MessageRule]:
     return rules
 
 
-def need_of(rules: Sequence[MessageRule]) -> Need:
-    """Return how much of the content ``rules`` need; a size is known at the end only."""
+def need_of(rules: Sequence[MessageRule], header: TlsLevelHeader = NOT_HONOURED) -> Need:
+    """Return how much of the content ``rules`` and an honoured field need; a size is known at the end only."""
     looked_at = reachable(rules)
     if not looked_at:
-        return Need.NOTHING
+        return Need.HEADERS if header.honour else Need.NOTHING
     return Need.WHOLE if any(rule.when.size is not None for rule in looked_at) else Need.HEADERS
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from smtpproxy.enums import IdentityEnum
-from smtpproxy.policy.messages import MessageRule
+from smtpproxy.policy.messages import MessageRule, can_raise
 from smtpproxy.policy.rules import EncryptionRule, Network, OnFailure
+from smtpproxy.policy.tls_level import NOT_HONOURED, TlsLevelHeader
 from smtpproxy.tls.facts import TlsVersion
 
 
@@ -181,7 +182,8 @@ class Authentication:
 class ProxyAction:
     """The rules for a policy's traffic.
 
-    ``implicit_profile`` is the TLS profile of port 465; of the message rules only those that are enabled are here.
+    ``implicit_profile`` is the TLS profile of port 465; of the message rules only those that
+    are enabled, and for the direction of its mail, are here.
     """
 
     name: str
@@ -192,6 +194,12 @@ class ProxyAction:
     esmtp: Esmtp = field(default_factory=Esmtp)
     authentication: Authentication = Authentication()
     message_rules: tuple[MessageRule, ...] = ()
+    tls_level_header: TlsLevelHeader = NOT_HONOURED
+
+    @property
+    def messages_can_raise(self) -> bool:
+        """Whether a message can ask for more encryption than the encryption rules do."""
+        return can_raise(self.message_rules, self.tls_level_header)
 
 
 @dataclass(frozen=True, slots=True)

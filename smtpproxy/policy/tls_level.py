@@ -29,6 +29,9 @@ class TlsLevelHeader:
     strip: bool = True
 
 
+NOT_HONOURED: Final = TlsLevelHeader()
+
+
 class Finding(IdentityEnum):
     """What is odd about a message's fields; its value is a token for the record."""
 

@@ -8,10 +8,12 @@ from smtpproxy.policy.messages import (
     Final,
     MessageFacts,
     MessageRule,
+    Need,
     SizeCondition,
     can_raise,
     judge_message,
     levels_in_reach,
+    need_of,
 )
 from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.policy.tls_level import Finding, TlsLevel, TlsLevelHeader, read_tls_level
@@ -136,3 +138,11 @@ def test_what_a_message_may_ask_for(
 ) -> None:
     assert levels_in_reach(rules, header) == expected
     assert can_raise(rules, header) is bool(expected)
+
+
+def test_where_it_is_honoured_every_header_is_held() -> None:
+    big = MessageRule("big", Condition(size=SizeCondition(over=1)))
+    assert need_of((), HONOUR) is Need.HEADERS
+    assert need_of((LABEL,), HONOUR) is Need.HEADERS
+    assert need_of((big,), HONOUR) is Need.WHOLE
+    assert need_of((), TlsLevelHeader()) is Need.NOTHING
