@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -73,7 +74,7 @@ def reference() -> str:
 def _section(section: type[Section], path: str) -> Iterator[str]:
     if path:
         yield f"### `{path}`\n"
-    yield f"{section.__doc__}\n"
+    yield f"{cleandoc(section.__doc__ or '')}\n"
     yield "| key | form | default | meaning |\n| --- | --- | --- | --- |"
     for name, info in section.model_fields.items():
         yield f"| `{key_of(name, info)}` | {_form(info)} | {_default(info)} | {info.description} |"

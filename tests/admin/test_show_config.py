@@ -61,7 +61,14 @@ message_rules:
     when: {header: {name: Subject, matches: "*urgent: yes*"}}
     then: [{remove_header: X-A}, {add_header: {X-B: "a # b"}}, {add_header: {"null": "1"}}]
   - {name: two, when: {header: [{name: To}, {name: Cc, absent: true}]}, enabled: false}
-  - {name: all, when: {}, final: deliver}
+  - name: partners
+    when:
+      direction: outbound
+      sender: {matches: "*@*.example", does_not_match: a@b.example}
+      recipient: {matches: "*", does_not_match: ["@friends"]}
+    then: [{set_encryption: required}, {tag_subject: "[P] "}, {replace_header: {X-C: a}}]
+  - {name: all, when: {client: 10.0.0.0/8}, final: deliver}
+tls_level_header: {honour: true, strip: false}
 """
 FILES_OF_MINE = {
     "smtpproxy.yaml": MAIN,

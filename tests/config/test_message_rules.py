@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from smtpproxy.config.problems import ConfigurationErrors
-from smtpproxy.policy.message_edits import AddHeader, RemoveHeader
+from smtpproxy.policy.entries import Entries
+from smtpproxy.policy.envelopes import EnvelopeCondition, MailboxCondition, Mailboxes
+from smtpproxy.policy.message_edits import AddHeader, RemoveHeader, ReplaceHeader, SetEncryption, TagSubject
 from smtpproxy.policy.messages import (
     Condition,
     Fields,
@@ -14,7 +17,11 @@ from smtpproxy.policy.messages import (
     MessageRule,
     SizeCondition,
 )
+from smtpproxy.policy.model import ProxyAction
+from smtpproxy.policy.rules import RecipientEncryption
+from smtpproxy.policy.tls_level import TlsLevelHeader
 from smtpproxy.policy.wildcards import Wildcard
+from smtpproxy.smtp.addresses import parse_forward_path
 from tests.config.test_load import POLICY, load, notices
 
 
@@ -78,6 +85,75 @@ message_rules:
     )
 
 
+def loaded_action(home: Path, action: str, **files: str) -> ProxyAction:
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    return load(home, text, actions_Mine=action, **files).policies[0].action
+
+
+def test_every_key_of_the_envelope_and_every_action(home: Path) -> None:
+    action = """
+kind: client
+message_rules:
+  - name: partners
+    when:
+      direction: outbound
+      sender: {matches: "*@sales.*.example"}
+      recipient: {matches: ["@partners", "*.Bücher.example", Boss@a.example], does_not_match: "*@*.bücher.*"}
+      client: [10.0.0.0/8, "@partners", "2001:db8::1"]
+    then:
+      - {replace_header: {X-Level: high}}
+      - {set_encryption: mta-sts}
+      - {tag_subject: " [PARTNER] "}
+  - {name: one client, when: {client: 192.0.2.1}}
+tls_level_header: {honour: true, strip: false}
+"""
+    made = loaded_action(home, action, lists_partners="partner.example\n192.0.2.0/24\n")
+    partners, one_client = made.message_rules
+    envelope = partners.when.envelope
+    assert envelope is not None
+    assert envelope.sender == MailboxCondition(Mailboxes(Entries.of(()), (Wildcard("*@sales.*.example"),)))
+    assert envelope.recipient is not None
+    matches, others = envelope.recipient.matches, envelope.recipient.does_not_match
+    assert matches is not None
+    for address, expected in (
+        ("x@PARTNER.example", True),
+        ("x@mail.xn--bcher-kva.example", True),
+        ("boss@A.example", True),
+        ("x@bücher.example", False),
+        ("other@a.example", False),
+    ):
+        assert matches.has(parse_forward_path(f"<{address}>".encode())[0]) is expected
+    assert others == Mailboxes(Entries.of(()), (Wildcard("*@*.xn--bcher-kva.*"),))
+    assert envelope.client is not None
+    for client, expected in (("10.1.2.3", True), ("192.0.2.9", True), ("2001:db8::1", True), ("2001:db8::2", False)):
+        assert envelope.client.has_address(ip_address(client)) is expected
+    assert partners.then == (
+        ReplaceHeader(b"X-Level", b"high"),
+        SetEncryption(RecipientEncryption.MTA_STS),
+        TagSubject("[PARTNER]"),
+    )
+    assert one_client.when.envelope == EnvelopeCondition(client=Entries.of(["192.0.2.1"]))
+    assert made.tls_level_header == TlsLevelHeader(honour=True, strip=False)
+    assert made.messages_can_raise
+
+
+def test_by_default_the_field_of_a_message_is_not_honoured(home: Path) -> None:
+    made = loaded_action(home, "kind: client\n")
+    assert made.tls_level_header == TlsLevelHeader(honour=False, strip=True)
+    assert not made.messages_can_raise
+
+
+def test_a_rule_for_the_other_direction_never_applies(home: Path) -> None:
+    rules = ["{name: in, when: {direction: inbound}, final: deny}", "{name: out, when: {direction: outbound}}"]
+    action = f"kind: client\nmessage_rules: [{', '.join(rules)}]\n"
+    assert [rule.name for rule in loaded_action(home, action).message_rules] == ["out"]
+    (line,) = noticed(home, *rules)
+    assert line == (
+        "3:34: message_rules[0].when.direction: never applies, since policies with an action of kind client are "
+        "outbound"
+    )
+
+
 def test_a_rule_that_is_switched_off_is_checked_all_the_same(home: Path) -> None:
     with pytest.raises(ConfigurationErrors, match=r"message_rules\[0\].final: 'refuse' is not allowed here"):
         loaded(home, "kind: client\nmessage_rules: [{name: a, enabled: false, final: refuse}]\n")
@@ -115,10 +191,29 @@ def test_notice_of_a_field_that_would_be_there_twice(home: Path) -> None:
     (line,) = noticed(home, "{name: a, then: [{add_header: {Subject: a}}]}")
     assert line == (
         "3:35: message_rules[0].then[0].add_header: a message has one Subject, and receivers differ about which of two "
-        "counts; remove_header: Subject before it leaves one"
+        "counts; replace_header leaves one"
     )
     (line,) = noticed(home, "{name: a, then: [{remove_header: SUBJECT}, {add_header: {Subject: a}}]}")
     assert "DKIM" in line
+
+
+@pytest.mark.parametrize("edit", ["replace_header: {from: a@b.example}", "tag_subject: '[EXTERN]'"])
+def test_notice_that_dkim_breaks_where_a_field_is_changed(home: Path, edit: str) -> None:
+    (line,) = noticed(home, f"{{name: a, then: [{{{edit}}}]}}")
+    name = "from" if "from" in edit else "Subject"
+    assert line.endswith(f": senders sign {name}, so DKIM will fail for the mail that it is changed in")
+
+
+def test_notice_of_a_level_that_nothing_acts_on(home: Path) -> None:
+    rule = "{name: a, then: [{add_header: {X-tlslevel: Require}}]}"
+    (line,) = noticed(home, rule)
+    assert line == (
+        "3:35: message_rules[0].then[0].add_header: nothing here acts on the field; set tls_level_header.honour to "
+        "true, or use set_encryption"
+    )
+    assert (
+        notices(home, actions_Mine=f"kind: client\nmessage_rules: [{rule}]\ntls_level_header: {{honour: true}}") == []
+    )
 
 
 def test_notice_of_rules_that_never_apply(home: Path) -> None:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 VALIDATORS = {kind: Draft202012Validator(json_schema(kind)) for kind in FILES}
 KINDS = {"smtpproxy.yaml": "main", "proxy-actions": "proxy-action", "tls-profiles": "tls-profile"}
 
-# What a schema cannot say: bounds of measures written as text, arithmetic of networks, and whether an IPv4-mapped
-# loopback address is one, which Python itself says since 3.13 only.
+# What a schema cannot say: bounds of measures written as text, arithmetic of networks, a wildcard beside a
+# U-label, and whether an IPv4-mapped loopback address is one, which Python itself says since 3.13 only.
 BEYOND = re.compile(
     r"^[0-9]+(?:[smhd]|[kMG]?B)? is out of range|has host bits set|is an IPv4-mapped network|no size is over"
-    r"|^::ffff:\S+ is no loopback"
+    r"|^::ffff:\S+ is no loopback|as A-labels"
 )
 
 
