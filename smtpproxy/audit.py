@@ -88,6 +88,8 @@ class TransactionRecord:
         rules: names of the encryption rules that applied, or could have where it did not come to a recipient.
         trace: of a refusal before any recipient, the name of each rule with what was found of it.
         message_rules: names of the message rules that applied, in order.
+        asked: the encryption that the message itself asked for, by rule or by its header.
+        findings: tokens of what is odd about its header.
         size_octets: content octets that came in.
         reply: the reply to the end of data or, without content, the one that ended the transaction.
         because: the token of what this proxy refused or found, else ``None``.
@@ -106,6 +108,8 @@ class TransactionRecord:
     rules: tuple[str, ...]
     trace: tuple[tuple[str, str], ...] = ()
     message_rules: tuple[str, ...]
+    asked: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None
     upstream_tls_failure: TlsFailure | None

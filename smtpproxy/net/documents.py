@@ -88,6 +88,8 @@ def _transaction(record: TransactionRecord) -> Document:
         "rules": list(record.rules),
         **_traced(record.trace),
         "message_rules": list(record.message_rules),
+        "asked": list(record.asked),
+        "findings": list(record.findings),
         "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "size": record.size_octets,

@@ -5,7 +5,7 @@ Each rule sees the headers as the rules before it left them: docs/adr/0024-messa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -164,9 +164,9 @@ def levels_in_reach(rules: Sequence[MessageRule], header: TlsLevelHeader) -> fro
     return frozenset(asked | HEADER_LEVELS if header.honour else asked)
 
 
-def can_raise(rules: Sequence[MessageRule], header: TlsLevelHeader) -> bool:
-    """Return whether a message can ask for more than the encryption rules do: then upstream TLS is begun early."""
-    return any(level.is_eager for level in levels_in_reach(rules, header))
+def can_raise(levels: Iterable[RecipientEncryption]) -> bool:
+    """Return whether messages that may ask for ``levels`` want upstream TLS wherever it is offered."""
+    return any(level.is_eager for level in levels)
 
 
 def still_needs_size(rules: Sequence[MessageRule], headers: Headers) -> bool:

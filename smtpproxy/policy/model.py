@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from smtpproxy.enums import IdentityEnum
-from smtpproxy.policy.messages import MessageRule, can_raise
-from smtpproxy.policy.rules import EncryptionRule, Network, OnFailure
+from smtpproxy.policy.messages import MessageRule, levels_in_reach
+from smtpproxy.policy.rules import EncryptionRule, Network, OnFailure, RecipientEncryption
 from smtpproxy.policy.tls_level import NOT_HONOURED, TlsLevelHeader
 from smtpproxy.tls.facts import TlsVersion
 
@@ -197,9 +197,9 @@ class ProxyAction:
     tls_level_header: TlsLevelHeader = NOT_HONOURED
 
     @property
-    def messages_can_raise(self) -> bool:
-        """Whether a message can ask for more encryption than the encryption rules do."""
-        return can_raise(self.message_rules, self.tls_level_header)
+    def levels_in_reach(self) -> frozenset[RecipientEncryption]:
+        """The encryption that messages may ask for themselves, whatever the encryption rules say."""
+        return levels_in_reach(self.message_rules, self.tls_level_header)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from smtpproxy.session.held import Held, HeldChunks, HeldData
 from smtpproxy.session.intake import ChunkIntake, DataIntake, Intake, Taken
 from smtpproxy.session.mailing import Mailing
 from smtpproxy.session.passage import Passage, StraightChunks, StraightData
+from smtpproxy.session.ruling import Ruling
 from smtpproxy.session.states import ClientState, ClientStep
 from smtpproxy.session.timers import Timer
 from smtpproxy.smtp import catalogue
@@ -37,14 +38,14 @@ class Delivery:
         content: the one under way, ``None`` otherwise.
     """
 
-    __slots__ = ("_chunks", "_exchange", "_general", "_holds", "_last_chunk", "_mailing", "_thrown_away", "content")
+    __slots__ = ("_chunks", "_exchange", "_general", "_last_chunk", "_mailing", "_may_hold", "_thrown_away", "content")
 
     def __init__(self, exchange: Exchange, mailing: Mailing) -> None:
         self.content: Content | None = None
         self._exchange = exchange
         self._mailing = mailing
         self._general = exchange.terms.policy.action.general
-        self._holds = exchange.terms.need is not Need.NOTHING
+        self._may_hold = exchange.terms.need is not Need.NOTHING
         self._chunks = ChunkIntake()
         self._last_chunk = True  # of DATA there is one only
         self._thrown_away = False  # upstream's verdict is about nothing, and nobody waits for it
@@ -54,14 +55,15 @@ class Delivery:
     @property
     def streams(self) -> bool:
         """Whether nothing but size and newlines can refuse the content, so that DATA may go out with its group."""
-        return not self._holds and self._mailing.under_way.mail.body != _BINARY
+        return not self._may_hold and self._mailing.under_way.mail.body != _BINARY
 
     def data(self, command: Data) -> None:
         """Send DATA upstream, or take the content here if rules must see it first."""
         if self._mailing.under_way.mail.body == _BINARY:
             self._refuse_binary()
-        elif self._holds:
-            self._hold_data()
+        elif ruling := self._ruling():
+            held = HeldData(self._exchange, self._mailing.under_way, ruling, self._refuse)
+            self._begin_data(held, catalogue.START_CONTENT)
         else:
             self._exchange.forward(command)
 
@@ -71,9 +73,10 @@ class Delivery:
         else:
             self._exchange.refuse(catalogue.BINARY_NEEDS_BDAT, "data-for-binary")
 
-    def _hold_data(self) -> None:
-        held = HeldData(self._exchange, self._mailing.under_way, self._refuse)
-        self._begin_data(held, catalogue.START_CONTENT)
+    def _ruling(self) -> Ruling | None:
+        """Return who must see the content before upstream does, ``None`` if nobody asks about this message's."""
+        ruling = self._mailing.ruling() if self._may_hold else None
+        return None if ruling is None or ruling.need is Need.NOTHING else ruling
 
     def data_replied(self, reply: Reply) -> None:
         """Begin the content if upstream takes it."""
@@ -150,8 +153,8 @@ class Delivery:
             self.received(early)
 
     def _chunk_passage(self) -> Passage:
-        if self._holds:
-            return HeldChunks(self._exchange, self._mailing.under_way, self._refuse, self._chunks)
+        if ruling := self._ruling():
+            return HeldChunks(self._exchange, self._mailing.under_way, ruling, self._refuse, self._chunks)
         return StraightChunks(self._exchange.upstream)
 
     def chunk_replied(self, reply: Reply) -> None:
@@ -295,7 +298,7 @@ class Delivery:
     def end(self) -> None:
         """End the transaction, if there is one, and report it."""
         if self.content is not None:
-            if self._holds:
+            if self._held is not None:
                 self._exchange.outbox.set_timer(Timer.VERDICT, None)
             self.content.close()
             self.content = None

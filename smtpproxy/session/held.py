@@ -16,13 +16,13 @@ from typing import Final
 from smtpproxy.enums import IdentityEnum
 from smtpproxy.errors import ProtocolError
 from smtpproxy.policy.decision import Refuse
-from smtpproxy.policy.messages import MessageFacts, judge_message, still_needs_size
 from smtpproxy.session import timers
 from smtpproxy.session.actions import DiscardSpool, ReplaySpool, SpoolWrite
 from smtpproxy.session.client import Hold
 from smtpproxy.session.content import SPOKE_EARLY
 from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.intake import ChunkIntake
+from smtpproxy.session.ruling import Ruling
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.transaction import Transaction
 from smtpproxy.smtp import catalogue
@@ -33,7 +33,6 @@ from smtpproxy.smtp.replies import Reply
 UNWRITTEN_OCTETS: Final = 1024 * 1024  # on their way to the disk: the client is not read until they are there
 
 _BY_UPSTREAM: Final = "upstream-refused-data"
-_DENIED: Final = Refuse(catalogue.RULE_DENIED, "message-rule")
 _TOO_LONG: Final = Refuse(catalogue.HEADERS_TOO_BIG, "headers-too-long")
 _UNCLEAR: Final = Refuse(catalogue.HEADERS_UNCLEAR, "headers-unclear")
 
@@ -56,15 +55,22 @@ class Held(ABC):
     Args:
         exchange: both legs.
         transaction: whose content it is.
+        ruling: judges it.
         refuse: refuses the message.
         stuffed: whether the content is dot-stuffed.
     """
 
     def __init__(
-        self, exchange: Exchange, transaction: Transaction, refuse: Callable[[Refuse], None], *, stuffed: bool
+        self,
+        exchange: Exchange,
+        transaction: Transaction,
+        ruling: Ruling,
+        refuse: Callable[[Refuse], None],
+        *,
+        stuffed: bool,
     ) -> None:
         self._exchange = exchange
-        self._rules = exchange.terms.policy.action.message_rules
+        self._ruling = ruling
         self._transaction = transaction
         self._refuse = refuse
         self._stage = Stage.COLLECTING
@@ -126,7 +132,7 @@ class Held(ABC):
         if collected is None:
             return
         self._headers = collected.block
-        if still_needs_size(self._rules, self._headers):
+        if self._ruling.still_needs_size(self._headers):
             self._stage = Stage.SPOOLING
             self._spool(collected.rest)
         elif self._passes(None):
@@ -150,13 +156,13 @@ class Held(ABC):
             return None
 
     def _passes(self, size_octets: int | None) -> bool:
-        """Judge the message by all rules, and keep what they made of its headers."""
-        decision = judge_message(self._rules, MessageFacts(self._headers, size_octets))
-        self._transaction.message_rules = decision.fired
-        self._headers = decision.headers
-        if decision.denied_by is not None:
-            self._refuse(_DENIED)
-        return decision.denied_by is None
+        """Judge the message, and keep what came of its headers."""
+        judged = self._ruling.judge(self._headers, size_octets)
+        if isinstance(judged, Refuse):
+            self._refuse(judged)
+            return False
+        self._headers = judged
+        return True
 
     # The spool
 
@@ -259,8 +265,10 @@ class Held(ABC):
 class HeldData(Held):
     """Content that came by DATA and goes by DATA."""
 
-    def __init__(self, exchange: Exchange, transaction: Transaction, refuse: Callable[[Refuse], None]) -> None:
-        super().__init__(exchange, transaction, refuse, stuffed=True)
+    def __init__(
+        self, exchange: Exchange, transaction: Transaction, ruling: Ruling, refuse: Callable[[Refuse], None]
+    ) -> None:
+        super().__init__(exchange, transaction, ruling, refuse, stuffed=True)
 
     def begin_chunk(self, command: Bdat) -> None:
         """Never: DATA and BDAT do not mix."""
@@ -299,10 +307,11 @@ class HeldChunks(Held):
         self,
         exchange: Exchange,
         transaction: Transaction,
+        ruling: Ruling,
         refuse: Callable[[Refuse], None],
         intake: ChunkIntake,
     ) -> None:
-        super().__init__(exchange, transaction, refuse, stuffed=False)
+        super().__init__(exchange, transaction, ruling, refuse, stuffed=False)
         self._intake = intake
         self._last = False
         self._last_octet = b""  # of what is spooled; it completes the message, so it leaves when that is on record

@@ -66,6 +66,8 @@ class Journal:
             rules=transaction.applied_rules,
             trace=transaction.trace,
             message_rules=transaction.message_rules,
+            asked=transaction.asked,
+            findings=transaction.findings,
             client_tls=self._client.facts,
             upstream_tls=self._upstream.facts,
             upstream_tls_failure=self._upstream.shortfall,

@@ -13,14 +13,14 @@ from smtpproxy.policy.knowledge import Answer, Knowledge
 from smtpproxy.session import timers
 from smtpproxy.session.envelope import refuse_mail, refuse_rcpt
 from smtpproxy.session.exchange import Exchange
-from smtpproxy.session.recipients import Recipients, trace_of
+from smtpproxy.session.recipients import ASKED_TIMES, Recipients, trace_of
+from smtpproxy.session.ruling import Ruling
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.transaction import Transaction
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.commands import Mail, Rcpt, Verb
 from smtpproxy.smtp.replies import Reply
 
-_TOO_MANY_TIMES: Final = 2  # so often the limit may be asked for, taken or not, before asking counts as an error
 _TOO_MANY: Final = Refuse(catalogue.TOO_MANY_RECIPIENTS, "too-many-recipients")
 
 
@@ -84,6 +84,10 @@ class Mailing:
         rules = tuple(rule.name for rule in exchange.rulebook.for_sender(command.path))
         return Transaction(command, exchange.journal.now(), rules=rules)
 
+    def ruling(self) -> Ruling:
+        """Return who judges the content of the message under way."""
+        return Ruling(self._exchange, self._recipients, self.under_way)
+
     # RCPT
 
     @property
@@ -95,7 +99,7 @@ class Mailing:
     def rcpt(self, command: Rcpt) -> None:
         """Judge RCPT and send it upstream, or refuse it."""
         transaction = self.under_way
-        if len(transaction.recipients) >= _TOO_MANY_TIMES * self._action.general.max_recipients:
+        if len(transaction.recipients) >= ASKED_TIMES * self._action.general.max_recipients:
             self._exchange.refuse(_TOO_MANY.reply, _TOO_MANY.because)
             return
         refusal = self._refuse_form(command, transaction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,14 +16,17 @@ from smtpproxy.policy.legs import LegFacts
 from smtpproxy.policy.matching import Fit, Tried
 from smtpproxy.policy.names import looked_up_domain
 from smtpproxy.policy.requirement import Requirement
-from smtpproxy.policy.rules import EncryptionRule
+from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.rulebook import Rulebook
-from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.session.terms import LOOKING, Circumstances, Terms
 from smtpproxy.smtp.addresses import Path
 
 MAX_KNOWN: Final = 100
 """Domains whose facts a session keeps; what goes is looked up anew, in the gateway's cache."""
+
+ASKED_TIMES: Final = 2
+"""How often the limit of recipients may be asked for, taken or not, before asking counts as an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,20 @@ class Recipients:
         rulebook: its rules.
     """
 
-    __slots__ = ("_circumstances", "_honoured", "_known", "_on_failure", "_rulebook")
+    __slots__ = ("_circumstances", "_honoured", "_in_reach", "_known", "_on_failure", "_rulebook")
 
     def __init__(self, terms: Terms, circumstances: Circumstances, rulebook: Rulebook) -> None:
         self._circumstances = circumstances
         self._rulebook = rulebook
         self._honoured = terms.policy.peer_policies
+        self._in_reach = terms.policy.action.levels_in_reach  # by messages, so it is looked up ahead
         self._on_failure = terms.policy.action.starttls.on_failure
-        self._known: Lru[str, Knowledge] = Lru(MAX_KNOWN)
+        self._known: Lru[str, Knowledge] = Lru(self._room(terms))
+
+    def _room(self, terms: Terms) -> int:
+        """Return for how many domains there is room: where messages ask about them, for all that one may have."""
+        recipients = ASKED_TIMES * terms.policy.action.general.max_recipients
+        return MAX_KNOWN if LOOKING.isdisjoint(self._in_reach) else max(MAX_KNOWN, recipients)
 
     def learn(self, knowledge: Knowledge) -> None:
         """Keep what a look-up found."""
@@ -68,7 +77,8 @@ class Recipients:
         domain = looked_up_domain(asked.recipient)
         if domain is None or self._known.get(domain) is not None:
             return None
-        needs = [needs_of(self.requirement(rule), legs, self._honoured, asked.recipient) for rule in asked.rules]
+        requirements = [self.requirement(rule).raised(self._in_reach) for rule in asked.rules]
+        needs = [needs_of(each, legs, self._honoured, asked.recipient) for each in requirements]
         if not any(needs):
             return None
         return LookUp(domain, tlsa=any(each.tlsa for each in needs), sts=any(each.sts for each in needs))
@@ -80,6 +90,32 @@ class Recipients:
         monitored = tuple((rule.name, _token(self._judge(rule, asked, legs))) for rule in watching)
         trace = trace_of(asked.tried) if isinstance(decision, Refuse) else ()
         return decision, Judgement(deciding.name, monitored, trace)
+
+    def judge_message(
+        self, sender: Path, recipients: Iterable[Path], asked: frozenset[RecipientEncryption], legs: LegFacts
+    ) -> Refuse | None:
+        """Judge a message that asks for more than the rules of its recipients, all of whom were let pass.
+
+        Args:
+            sender: MAIL's path.
+            recipients: for whom the message is.
+            asked: what the message asks for.
+            legs: what both legs reached.
+
+        Returns:
+            The refusal for one recipient, which must be that for all; one for now if there is one.
+        """
+        if not asked:
+            return None
+        judged = [self._judge_asked(sender, recipient, asked, legs) for recipient in recipients]
+        refusals = sorted((each for each in judged if isinstance(each, Refuse)), key=lambda each: each.reply.code)
+        return refusals[0] if refusals else None
+
+    def _judge_asked(
+        self, sender: Path, recipient: Path, asked: frozenset[RecipientEncryption], legs: LegFacts
+    ) -> Decision:
+        requirement = self.requirement(self.ask(sender, recipient).rules[-1]).raised(asked)
+        return judge_recipient(requirement, legs, self.destination(recipient))
 
     def requirement(self, rule: EncryptionRule) -> Requirement:
         """Return what a rule asks."""

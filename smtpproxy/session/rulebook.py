@@ -22,14 +22,15 @@ class Rulebook:
     Attributes:
         rules: those that can apply to some mail of the connection, in order; never none.
         plan: when upstream STARTTLS is begun.
+        client: the client's address, ``None`` where it has none.
         address: where upstream was really dialled, ``None`` before that.
     """
 
-    __slots__ = ("_client", "_terms", "address", "plan", "rules")
+    __slots__ = ("_terms", "address", "client", "plan", "rules")
 
     def __init__(self, terms: Terms, client: Address | None) -> None:
         self._terms = terms
-        self._client = client
+        self.client = client
         self.address: Address | None = None
         self.rules = terms.rules
         self.plan = terms.plan
@@ -61,9 +62,9 @@ class Rulebook:
     def _narrow(self) -> None:
         if self._terms.is_settled:
             return
-        self.rules = applicable(self._terms.rules, Parties(client=self._client, destination=self.address))
+        self.rules = applicable(self._terms.rules, Parties(client=self.client, destination=self.address))
         if self._terms.speaks_starttls:
             self.plan = decide_plan(self.rules, can_be_raised=self._terms.can_be_raised)
 
     def _parties(self, sender: Path) -> Parties:
-        return Parties(client=self._client, destination=self.address, sender=sender)
+        return Parties(client=self.client, destination=self.address, sender=sender)

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from smtpproxy.audit import Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
 from smtpproxy.policy.matching import Parties, applicable
-from smtpproxy.policy.messages import Need, need_of
+from smtpproxy.policy.messages import Need, can_raise, need_of
 from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, TlsProfile
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.policy.selection import Address
@@ -52,7 +52,9 @@ class Terms:
         """Work out the terms of ``policy`` for connections to a port of ``kind``."""
         action = policy.action
         rules = applicable(action.starttls.rules, Parties())
-        can_be_raised = policy.peer_policies.dane or policy.peer_policies.mta_sts
+        published = policy.peer_policies.dane or policy.peer_policies.mta_sts
+        can_be_raised = published or can_raise(action.levels_in_reach)
+        looks = published or not LOOKING.isdisjoint(action.levels_in_reach)
         profile = action.implicit_profile if kind is PortKind.SMTPS else action.starttls.profile
         return cls(
             policy=policy,
@@ -63,9 +65,9 @@ class Terms:
             is_settled=rules[0].audience.is_everybody,
             can_be_raised=can_be_raised,
             plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
-            need=need_of(action.message_rules),
+            need=need_of(action.message_rules, action.tls_level_header),
             profile=profile,
-            upstream_profile=_looking(profile, rules, can_be_raised=can_be_raised),
+            upstream_profile=_looking(profile, rules, looks=looks),
             upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
         )
 
@@ -107,15 +109,16 @@ class Circumstances:
     client: Address | None = None
 
 
-def _looking(profile: TlsProfile, rules: Sequence[EncryptionRule], *, can_be_raised: bool) -> TlsProfile:
+def _looking(profile: TlsProfile, rules: Sequence[EncryptionRule], *, looks: bool) -> TlsProfile:
     """Look at certificates where something may ask about them, though the profile does not look by itself."""
-    asks = can_be_raised or any(rule.recipient in _LOOKING for rule in rules)
-    if asks and profile.certificate_validation is CertificateValidation.OFF:
+    looks = looks or any(rule.recipient in LOOKING for rule in rules)
+    if looks and profile.certificate_validation is CertificateValidation.OFF:
         return replace(profile, certificate_validation=CertificateValidation.AUDIT)
     return profile
 
 
-_LOOKING = frozenset({RecipientEncryption.VERIFIED, RecipientEncryption.DANE, RecipientEncryption.MTA_STS})
+LOOKING = frozenset({RecipientEncryption.VERIFIED, RecipientEncryption.DANE, RecipientEncryption.MTA_STS})
+"""What cannot be judged without a look at the certificate, or at what the destination publishes."""
 
 
 def _is_address(host: str) -> bool:

@@ -42,6 +42,8 @@ class Transaction:
         rules: names of the encryption rules that could apply when it began.
         trace: of a refusal at MAIL, the search for a rule.
         message_rules: those that applied, in order.
+        asked: the encryption that the message itself asked for, by rule or by its header.
+        findings: tokens of what is odd about its header.
         size_octets: content octets that came in.
         whole: whether the whole content was read.
         normalized: whether bare newlines were made CRLF.
@@ -59,6 +61,8 @@ class Transaction:
     rules: tuple[str, ...] = ()
     trace: tuple[tuple[str, str], ...] = ()
     message_rules: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     size_octets: int = 0
     whole: bool = False
     normalized: bool = False
@@ -70,6 +74,11 @@ class Transaction:
     def outstanding(self) -> int:
         """How many recipients were asked for and not answered."""
         return len(self._unanswered)
+
+    @property
+    def standing(self) -> tuple[Path, ...]:
+        """Those that the message is for."""
+        return tuple(each.path for each in self.recipients if each.stands)
 
     def ask(self, rcpt: Rcpt, judgement: Judgement = UNJUDGED) -> None:
         """Keep a recipient that upstream is asked for."""

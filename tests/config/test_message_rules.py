@@ -134,13 +134,13 @@ tls_level_header: {honour: true, strip: false}
     )
     assert one_client.when.envelope == EnvelopeCondition(client=Entries.of(["192.0.2.1"]))
     assert made.tls_level_header == TlsLevelHeader(honour=True, strip=False)
-    assert made.messages_can_raise
+    assert RecipientEncryption.MTA_STS in made.levels_in_reach
 
 
 def test_by_default_the_field_of_a_message_is_not_honoured(home: Path) -> None:
     made = loaded_action(home, "kind: client\n")
     assert made.tls_level_header == TlsLevelHeader(honour=False, strip=True)
-    assert not made.messages_can_raise
+    assert made.levels_in_reach == frozenset()
 
 
 def test_a_rule_for_the_other_direction_never_applies(home: Path) -> None:

@@ -35,6 +35,8 @@ TRANSACTION = TransactionRecord(
     ),
     rules=("default",),
     message_rules=("mark",),
+    asked=("required",),
+    findings=("tls-level-repeated",),
     client_tls=None,
     upstream_tls=TLS,
     upstream_tls_failure=None,
@@ -180,6 +182,8 @@ def test_the_transaction_document_has_every_field() -> None:
         ],
         "rules": ["default"],
         "message_rules": ["mark"],
+        "asked": ["required"],
+        "findings": ["tls-level-repeated"],
         "client_tls": None,
         "upstream_tls": {
             "version": "TLSv1.3",

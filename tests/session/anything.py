@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from smtpproxy.policy.message_edits import AddHeader
+from smtpproxy.policy.entries import Entries
+from smtpproxy.policy.envelopes import EnvelopeCondition, MailboxCondition, Mailboxes
+from smtpproxy.policy.message_edits import AddHeader, SetEncryption
 from smtpproxy.policy.messages import Condition, Final, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.model import Authentication, BareNewline, CertificateValidation, General, PortKind
 from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.tls_level import TlsLevelHeader
 from smtpproxy.policy.wildcards import Wildcard
 from tests.session.playbook import Setting
 
@@ -29,6 +32,8 @@ COMMANDS = [
     b"BDAT 3\r\nabc",
     b"BDAT 2\r\n\r\nBDAT 0 LAST\r\nNOOP\r\n",
     b"BDAT 6\r\nx: y\r\nEHLO client.test\r\n",
+    b"x-TLSLevel: Require\r\n\r\nok\r\n.\r\n",
+    b"BDAT 28\r\nx-TLSLevel: Require\r\n\r\nabcde",
     b"BDAT 20\r\nSubject: spam\r\n\r\nok\r\n",
     b"BDAT 2000 LAST\r\nx",
     b"AUTH PLAIN AGEAYg==\r\n",
@@ -81,7 +86,11 @@ REPLIES = [
     b"\r\n",
 ]
 _PATTERN = HeaderCondition(b"Subject", Wildcard("*spam*"))
+NEVER_IN_CLEAR = (MessageRule("never in clear", then=(SetEncryption(RecipientEncryption.REQUIRED),)),)
+_ELSEWHERE = EnvelopeCondition(recipient=MailboxCondition(Mailboxes(Entries.of(["elsewhere.test"]))))
 RULES = [
+    NEVER_IN_CLEAR,
+    (MessageRule("elsewhere", Condition(envelope=_ELSEWHERE), final=Final.DENY),),
     (),
     (),
     (MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),)),),
@@ -105,6 +114,7 @@ SETTINGS = st.builds(
     validation=st.sampled_from(CertificateValidation),
     authentication=st.builds(Authentication, plaintext=st.booleans()),
     message_rules=st.sampled_from(RULES),
+    tls_level_header=st.builds(TlsLevelHeader, honour=st.booleans()),
     general=st.builds(
         General,
         bare_newline=st.sampled_from(BareNewline),

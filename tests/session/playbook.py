@@ -30,6 +30,7 @@ from smtpproxy.policy.model import (
 )
 from smtpproxy.policy.rules import EncryptionRule, Offer, OnFailure, RecipientEncryption, SenderEncryption, with_default
 from smtpproxy.policy.selection import Address
+from smtpproxy.policy.tls_level import NOT_HONOURED, TlsLevelHeader
 from smtpproxy.session.actions import Action, Audit, RememberBroken, Send, SetTimer
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg
@@ -70,6 +71,7 @@ class Setting:
     esmtp: Esmtp = Esmtp()
     authentication: Authentication = Authentication()
     message_rules: tuple[MessageRule, ...] = ()
+    tls_level_header: TlsLevelHeader = NOT_HONOURED
     starttls: bool = True
     host: str = "mx.test"
     rules: tuple[EncryptionRule, ...] = ()  # instead of the one that the fields above make
@@ -96,6 +98,7 @@ class Setting:
             esmtp=self.esmtp,
             authentication=self.authentication,
             message_rules=self.message_rules,
+            tls_level_header=self.tls_level_header,
         )
         policy = Policy(
             name="p",

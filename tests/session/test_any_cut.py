@@ -15,6 +15,7 @@ from smtpproxy.policy.message_edits import AddHeader
 from smtpproxy.policy.messages import Condition, Final, MessageRule, SizeCondition
 from smtpproxy.policy.model import BareNewline, General
 from smtpproxy.policy.rules import RecipientEncryption
+from smtpproxy.policy.tls_level import TlsLevelHeader
 from smtpproxy.session.actions import (
     AcceptTls,
     Action,
@@ -294,6 +295,8 @@ AUTHENTICATING = {
 }
 RECIPIENTS = b"MAIL FROM:<a@client.test>\r\n" + b"RCPT TO:<b@mx.test>\r\n" * 3
 CHUNKS = b"BDAT 6\r\nQUIT\r\nBDAT 0\r\nBDAT 5 LAST\r\n.\r\n\n."
+TRY = b"DATA\r\nX-TLSLevel: Try\r\n" + MESSAGE
+REQUIRE = b"DATA\r\nX-TLSLevel: Require\r\n" + MESSAGE
 MARK = MessageRule("mark", then=(AddHeader(b"X-Seen", b"yes"),))
 NOT_BIG = MessageRule("not big", Condition(size=SizeCondition(over=60)), final=Final.DENY)
 CASES |= {
@@ -323,6 +326,11 @@ CASES |= {
     "headers held": Case(
         Setting(message_rules=(MARK,)),
         (b"EHLO c.test\r\n" + RECIPIENTS + b"DATA\r\n" + MESSAGE + RECIPIENTS + CHUNKS + b"QUIT\r\n",),
+        PIPELINING,
+    ),
+    "headers that ask for TLS": Case(
+        Setting(tls_level_header=TlsLevelHeader(honour=True)),
+        (b"EHLO c.test\r\n" + RECIPIENTS + TRY + RECIPIENTS + REQUIRE + RECIPIENTS + CHUNKS + b"QUIT\r\n",),
         PIPELINING,
     ),
     "all held": Case(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
+from smtpproxy.policy.messages import Need
 from smtpproxy.policy.model import CertificateValidation, PortKind
 from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import (
@@ -51,7 +52,7 @@ from smtpproxy.session.legs import Leg
 from smtpproxy.session.states import ClientState
 from smtpproxy.session.timers import Timer
 from smtpproxy.tls.facts import Chain, TlsFailure, TlsReason
-from tests.session.anything import BAD_LUCK, COMMANDS, CONTENT, HOSTILE, LUCK, OCTETS, REPLIES, SETTINGS
+from tests.session.anything import BAD_LUCK, COMMANDS, CONTENT, HOSTILE, LUCK, NEVER_IN_CLEAR, OCTETS, REPLIES, SETTINGS
 from tests.session.playbook import Setting, client_hello, tls_facts
 from tests.session.strict_upstream import StrictUpstream
 
@@ -73,6 +74,7 @@ class AnySession(RuleBasedStateMachine):
     @initialize(setting=SETTINGS, start=st.sampled_from(["content", "greeted", "connected"]))
     def begin(self, setting: Setting, start: str) -> None:
         self.setting = setting
+        self.may_hold = setting.terms().need is not Need.NOTHING
         self.session = setting.session()
         self.actions: list[Action] = []
         self.dialling = self.connected = self.collecting = self.client_gone = self.over = False
@@ -170,7 +172,7 @@ class AnySession(RuleBasedStateMachine):
         if self.secured[Leg.CLIENT] and not (verdict and data.startswith(verdict.to_wire())):
             assert b"STARTTLS" not in data, "TLS inside TLS is offered"
         if data.startswith(b"354"):
-            assert self.upstream.in_content or self.setting.message_rules
+            assert self.upstream.in_content or self.may_hold
             self.content_starts = self.data_ends if self.upstream.in_content else self.held_data_ends()
         elif self.content_starts is not None:
             self.answered_content(data)
@@ -192,6 +194,9 @@ class AnySession(RuleBasedStateMachine):
         self.answered_at, self.content_starts = end + len(b".\r\n"), None
 
     def sent_upstream(self, data: bytes) -> None:
+        if self.setting.message_rules is NEVER_IN_CLEAR and not self.secured[Leg.UPSTREAM]:
+            assert b"DATA\r\n" not in data
+            assert b"BDAT " not in data
         assert self.connected
         assert not self.shaking[Leg.UPSTREAM]
         was_content = self.upstream.in_content or self.upstream.in_chunk
@@ -432,7 +437,7 @@ class AnySession(RuleBasedStateMachine):
     def reading_goes_on_where_nothing_stands_against_it(self) -> None:
         states = [type(action) for action in self.actions if action in (PAUSE, RESUME)]
         paused = bool(states) and states[-1] is PauseReading
-        if self.over or self.setting.message_rules:  # held content has reasons of its own
+        if self.over or self.may_hold:  # held content has reasons of its own
             assert self.over or paused or not self.blocked
         else:
             assert paused is bool(self.blocked)
