@@ -148,6 +148,21 @@ def test_monitor(lab: Lab) -> None:
     assert recipient["monitored"] == [{"rule": "what if", "would_refuse": "upstream-tls-not-offered"}]
 
 
+def test_x_tlslevel(lab: Lab) -> None:
+    upstream = lab.recorder(NO_TLS)
+    gateway = lab.gateway(upstream, recipes.setup("x-TLSLevel"))
+    own, text = b"x-TLSLevel: Require\r\n", b"Subject: x\r\n\r\ntext\r\n"
+    assert deliver(gateway, "a@partner.example", text).startswith(NOT_OFFERED)
+    assert deliver(gateway, "b@other.example", own + text).startswith(NOT_OFFERED)
+    assert b"DATA" not in upstream.octets
+    assert deliver(gateway, "b@other.example", text).startswith(b"250 ")
+    upstream = lab.recorder(self_signed=True)
+    gateway = lab.gateway(upstream, recipes.setup("x-TLSLevel"))
+    assert deliver(gateway, "a@partner.example", own + text).startswith(b"250 ")
+    assert used_tls(upstream)
+    assert upstream.messages == [text]
+
+
 def test_off_load(lab: Lab) -> None:
     upstream = lab.recorder()
     gateway = lab.gateway(upstream, recipes.setup("off-load", "inbound"))
