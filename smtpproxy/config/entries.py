@@ -85,4 +85,5 @@ _SCHEMA: Final[JsonSchemaValue] = {
     ]
 }
 
-Entry: TypeAlias = Annotated[str, Form("entry, `@list` or `*`", _parse, schema=_SCHEMA)]
+ENTRY: Final = Form("entry, `@list` or `*`", _parse, schema=_SCHEMA)
+Entry: TypeAlias = Annotated[str, ENTRY]

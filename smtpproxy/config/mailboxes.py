@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Final, TypeAlias, get_args
+from typing import Annotated, Final, TypeAlias
 
 from pydantic.json_schema import JsonSchemaValue
 
 from smtpproxy.config.addresses import PREFIX_SCHEMA, parse_network
-from smtpproxy.config.entries import LIST, Entry, resolve
+from smtpproxy.config.entries import ENTRY, resolve
+from smtpproxy.config.folder import NAME
 from smtpproxy.config.forms import Form, parse_text, refusal
-from smtpproxy.config.lists import parse_entry
+from smtpproxy.config.lists import LIST, parse_entry
 from smtpproxy.config.problems import shown
 from smtpproxy.policy.entries import WILDCARD, Entries
 from smtpproxy.policy.envelopes import Mailboxes
 from smtpproxy.policy.wildcards import Wildcard
 from smtpproxy.tls.names import ascii_name
 
-_ENTRY: Final[Form] = get_args(Entry)[1]
 _WILD: Final = re.compile(r"[*?]")
 
 
@@ -30,7 +30,7 @@ def parse_mailbox(value: object) -> str | Wildcard:
     """
     text = parse_text(value)
     if text.startswith(LIST) or not _WILD.search(text.removeprefix(WILDCARD)) or text == "*":
-        return str(_ENTRY.parse(text))
+        return str(ENTRY.parse(text))
     local, at, domain = text.rpartition("@")
     if not at or not local or not domain or re.search(r"[@\s]", local):
         raise refusal(f"{shown(text)} is no pattern of an address; write one such as '*@*.example'")
@@ -59,7 +59,7 @@ def parse_client(value: object) -> str:
     """
     text = parse_text(value)
     if text.startswith(LIST):
-        return str(_ENTRY.parse(text))
+        return str(ENTRY.parse(text))
     parse_network(text)
     return parse_entry(text)
 
@@ -71,10 +71,14 @@ def mailboxes(written: Iterable[str | Wildcard], lists: Mapping[str, Entries]) -
     return Mailboxes(entries, tuple(each for each in written if isinstance(each, Wildcard)))
 
 
-_CLIENT_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [{"type": "string", "pattern": "^@."}, PREFIX_SCHEMA]}
+# White space and a second "@" stand in quotes only.
+_MAILBOX_SCHEMA: Final[JsonSchemaValue] = {"allOf": [ENTRY.schema, {"not": {"pattern": r'^[^"@]*[\s@][^"]*@'}}]}
+_LIST_SCHEMA: Final[JsonSchemaValue] = {"type": "string", "pattern": f"^{LIST}{NAME.pattern}$"}
 
 Mailbox: TypeAlias = Annotated[
     str | Wildcard,
-    Form("entry, `@list` or pattern such as `*@*.example`", parse_mailbox, _write_mailbox, _ENTRY.schema),
+    Form("entry, `@list` or pattern such as `*@*.example`", parse_mailbox, _write_mailbox, _MAILBOX_SCHEMA),
 ]
-ClientEntry: TypeAlias = Annotated[str, Form("IP address, network or `@list`", parse_client, schema=_CLIENT_SCHEMA)]
+ClientEntry: TypeAlias = Annotated[
+    str, Form("IP address, network or `@list`", parse_client, schema={"anyOf": [_LIST_SCHEMA, PREFIX_SCHEMA]})
+]

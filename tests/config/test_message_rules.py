@@ -111,7 +111,7 @@ tls_level_header: {honour: true, strip: false}
     partners, one_client = made.message_rules
     envelope = partners.when.envelope
     assert envelope is not None
-    assert envelope.sender == MailboxCondition(Mailboxes(Entries.of(()), (Wildcard("*@sales.*.example"),)))
+    assert envelope.sender == MailboxCondition(Mailboxes(Entries.union([]), (Wildcard("*@sales.*.example"),)))
     assert envelope.recipient is not None
     matches, others = envelope.recipient.matches, envelope.recipient.does_not_match
     assert matches is not None
@@ -123,7 +123,7 @@ tls_level_header: {honour: true, strip: false}
         ("other@a.example", False),
     ):
         assert matches.has(parse_forward_path(f"<{address}>".encode())[0]) is expected
-    assert others == Mailboxes(Entries.of(()), (Wildcard("*@*.xn--bcher-kva.*"),))
+    assert others == Mailboxes(Entries.union([]), (Wildcard("*@*.xn--bcher-kva.*"),))
     assert envelope.client is not None
     for client, expected in (("10.1.2.3", True), ("192.0.2.9", True), ("2001:db8::1", True), ("2001:db8::2", False)):
         assert envelope.client.has_address(ip_address(client)) is expected
