@@ -130,7 +130,6 @@ def test_a_key_of_another_certificate_refuses_the_reload(lab: Lab, gateway: Gate
 
 def test_a_list_is_read_anew(gateway: Gateway) -> None:
     lists = gateway.home / "config" / "lists"
-    lists.mkdir()
     (lists / "partners.txt").write_text("partner.example\nno domain at all\n")
     assert "/config/lists/partners.txt:2:1: @partners: 'no domain at all' is no entry" in gateway.reload()
     (lists / "partners.txt").write_text("partner.example\n")
