@@ -52,7 +52,7 @@ has at most 256 KiB.
 | size | octets, or a number and `kB`, `MB`, `GB`, `KiB`, `MiB` or `GiB`: `1024`, `50MB`, `10MiB` |
 | network | `any`, an IP address, or a prefix without host bits: `10.0.0.0/8`, `2001:db8::/32` |
 | name of a file | letters, digits, `.`, `_` and `-`, at most 64 |
-| entry of a list | a domain (itself only), `*.domain` (any below it), address, IP address or prefix |
+| entry | a domain (itself only), `*.domain` (any below it), address, IP address or prefix; [more](operation.md#lists) |
 """
 
 _FILES: Final[dict[str, type[Section]]] = {
