@@ -23,7 +23,10 @@ OFF_LOAD = {"name": "default", "sender": "optional", "recipient": "none"}
 MAIL = b"Subject: x\r\n\r\ntext\r\n"
 IN_CLEAR = Script(keywords=(*KEYWORDS, b"CHUNKING"), starttls=False)
 ON_TLS = Script(keywords=(*KEYWORDS, b"CHUNKING"))
-REFUSAL = (550, b"5.7.4 Encryption required, but the receiving server does not offer it")
+REFUSAL = (
+    550,
+    b"5.7.4 Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS",
+)
 
 
 def by_data(gateway: Gateway, lab: Lab, content: bytes, recipient: str = "b@upstream.test") -> tuple[int, bytes]:

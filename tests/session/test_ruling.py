@@ -44,7 +44,9 @@ HONOUR = TlsLevelHeader(honour=True)
 OFF = RecipientEncryption.NONE
 GO_ON = "354 End data with <CR><LF>.<CR><LF>"
 TAKEN = "250 2.0.0 Chunk received"
-NOT_OFFERED = "550 5.7.4 Encryption required, but the receiving server does not offer it"
+NOT_OFFERED = (
+    "550 5.7.4 Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS"
+)
 NOT_OFFERED_NOW = "450 4.7.4 Encryption required, but the receiving server does not offer it now"
 TLS_FAILED = "450 4.7.5 Secure connection to the receiving server failed, try again later"
 KEYWORDS = "SIZE 100000,PIPELINING,CHUNKING"
@@ -272,7 +274,7 @@ def test_what_a_message_may_ask_about_is_looked_up_with_its_recipient() -> None:
     (book << LookUp("mx.test", tlsa=True, sts=False)).skip()
     book >> PeerFacts(Knowledge("mx.test", Answer.FAILED))
     (book << to_upstream(RECIPIENT) >> upstream("250 Ok") << to_client("250 Ok")).done()
-    refused(data(book, REST), "451 4.4.3 The security policy of the recipient's domain cannot be looked up now")
+    refused(data(book, REST), "451 4.4.3 The recipient's domain cannot be looked up now, try again later")
 
 
 def test_two_recipients_of_a_message_are_refused_together() -> None:
