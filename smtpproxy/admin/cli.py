@@ -16,6 +16,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
 from smtpproxy.admin.rule_data import list_
+from smtpproxy.admin.rules import rules
 from smtpproxy.admin.schema import schema
 from smtpproxy.admin.show_config import show_config
 from smtpproxy.config.problems import ConfigurationErrors
@@ -31,7 +32,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, clone, list_, ca, certificate, schema, show_config):
+for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config):
     commands.add_command(_command)
 
 

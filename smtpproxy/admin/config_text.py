@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
+from smtpproxy.admin.yaml_text import flow
 from smtpproxy.config.document import dotted
 from smtpproxy.config.effective import Absent, Entry, Node, as_node, effective
 
@@ -39,7 +38,7 @@ def as_json(configuration: WrittenConfiguration, *, defaults: bool) -> dict[str,
 
 def _file_json(file: WrittenFile, *, defaults: bool) -> dict[str, object]:
     entries = _entries(file, defaults=defaults)
-    values = {"file": file.file, "predefined": file.is_predefined, "values": _plain(entries)}
+    values = {"file": file.file, "predefined": file.is_predefined, "values": plain(entries)}
     return {**values, "defaults": list(map(dotted, _left(entries, ())))} if defaults else values
 
 
@@ -62,16 +61,17 @@ def _left(node: Node, loc: Loc) -> Iterator[Loc]:
             yield from _left(entry.value, (*loc, key))
 
 
-def _plain(node: Node) -> object:
+def plain(node: Node) -> object:
+    """Return a node as values for JSON; keys that no file could give are left out."""
     if isinstance(node, dict):
-        return {key: _plain(entry.value) for key, entry in node.items() if not isinstance(entry.value, Absent)}
-    return [_plain(each) for each in node] if isinstance(node, list) else node
+        return {key: plain(entry.value) for key, entry in node.items() if not isinstance(entry.value, Absent)}
+    return [plain(each) for each in node] if isinstance(node, list) else node
 
 
 def _mapping(entries: Mapping[str, Entry], indent: str) -> Iterator[str]:
     """Yield the lines of a mapping; keys that are only told come last, so that a list's entry can begin with it."""
     for key, entry in sorted(entries.items(), key=lambda item: isinstance(item[1].value, Absent)):
-        yield from _key(_flow(key), entry, indent)
+        yield from _key(flow(key), entry, indent)
 
 
 def _key(key: str, entry: Entry, indent: str) -> Iterator[str]:
@@ -87,12 +87,12 @@ def _key(key: str, entry: Entry, indent: str) -> Iterator[str]:
         for each in value:
             yield from _item(each, f"{indent}  ")
     else:
-        yield f"{indent}{key}: {_flow(_plain(value))}{mark}"
+        yield f"{indent}{key}: {flow(plain(value))}{mark}"
 
 
 def _item(node: Node, indent: str) -> Iterator[str]:
     if not isinstance(node, dict) or not _has_keys(node):
-        yield f"{indent}- {_flow(_plain(node))}"
+        yield f"{indent}- {flow(plain(node))}"
         return
     first, *more = _mapping(node, f"{indent}  ")
     yield f"{indent}- {first.lstrip()}"
@@ -101,9 +101,3 @@ def _item(node: Node, indent: str) -> Iterator[str]:
 
 def _has_keys(node: Mapping[str, Entry]) -> bool:
     return any(not isinstance(entry.value, Absent) for entry in node.values())
-
-
-def _flow(value: object) -> str:
-    """Return a value on one line, quoted wherever some reader of YAML could take it for something else."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False)
-    return text.removesuffix("...\n").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,6 +19,17 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 def _default_configuration() -> Path:
     return next((path for path in CANDIDATES if path.is_file()), CANDIDATES[0])
+
+
+def command_line(configuration_file: Path, *words: str) -> str:
+    """Return a command line of this program, to be typed as it is.
+
+    Args:
+        configuration_file: the main file that it is for.
+        words: the command and what belongs to it.
+    """
+    where = () if configuration_file == _default_configuration() else ("-c", str(configuration_file))
+    return shlex.join(("smtpproxy", *words, *where))
 
 
 def configuration_option(command: F) -> F:

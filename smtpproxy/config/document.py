@@ -137,13 +137,22 @@ def parse_document(text: str, file: str) -> Document:
         ConfigurationErrors: it is malformed, has more than one document, a key twice, an anchor, alias or tag, or is
             nested too deep.
     """
+    return _Builder(file).build(compose(text, file))
+
+
+def compose(text: str, file: str) -> yaml.Node | None:
+    """Return YAML as nodes, each with the marks of where it begins and ends in ``text``; ``None`` for no YAML at all.
+
+    Raises:
+        ConfigurationErrors: as ``parse_document``, but for keys that are there twice.
+    """
     try:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         message = f"character U+{error.character:04X} is not allowed; remove it"
         raise ConfigurationErrors([Problem(file, *_place_of(text, error.position), "", message)]) from None
     try:
-        node = loader.get_single_node()
+        return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise ConfigurationErrors([_syntax_problem(error, file)]) from None
     except (ValueError, OverflowError):  # a \U escape or a %YAML version beyond all bounds
@@ -152,7 +161,6 @@ def parse_document(text: str, file: str) -> Document:
         ) from None
     finally:
         loader.dispose()
-    return _Builder(file).build(node)
 
 
 def _place_of(text: str, position: int) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.document import Document, parse_document, read_document
@@ -10,7 +11,7 @@ from smtpproxy.config.problems import ConfigurationErrors, Problem, Report
 from smtpproxy.config.shipped import ACTIONS, PROFILES, predefined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -19,9 +20,16 @@ NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 KINDS: Final = {ACTIONS: "proxy-action", PROFILES: "tls-profile"}
 """What the command line calls the things of each folder."""
 
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
-def read_folder(path: Path, report: Report) -> dict[str, Document | None]:
+
+def read_folder(path: Path, report: Report, edited: Mapping[str, str] = _NOTHING) -> dict[str, Document | None]:
     """Read the predefined files of a folder's name and the user's own.
+
+    Args:
+        path: the folder, which may be missing.
+        report: takes the mistakes.
+        edited: what is to be read in place of a file, by the file's name.
 
     Returns:
         Each file by its name, ``None`` for one that could not be read.
@@ -34,7 +42,7 @@ def read_folder(path: Path, report: Report) -> dict[str, Document | None]:
         if file.stem in shipped:
             report.problem(Problem(str(file), 1, 1, "", _read_only(file)))
         else:
-            found[file.stem] = _read(file, report)
+            found[file.stem] = _read(file, edited.get(file.stem), report)
     return found
 
 
@@ -66,9 +74,9 @@ def _read_only(file: Path) -> str:
     )
 
 
-def _read(file: Path, report: Report) -> Document | None:
+def _read(file: Path, edited: str | None, report: Report) -> Document | None:
     try:
-        return read_document(file)
+        return read_document(file) if edited is None else parse_document(edited, str(file))
     except ConfigurationErrors as errors:
         report.include(errors)
         return None

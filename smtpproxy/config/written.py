@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_file import ActionFile
@@ -14,7 +15,7 @@ from smtpproxy.config.home import Home
 from smtpproxy.config.listening import check_listening
 from smtpproxy.config.lists import read_lists
 from smtpproxy.config.policy_checks import PolicyChecks
-from smtpproxy.config.problems import ConfigurationErrors, Report
+from smtpproxy.config.problems import ConfigurationErrors, Problem, Report
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.resolver import check_resolver
@@ -34,12 +35,14 @@ class WrittenFile:
     """One file.
 
     Args:
+        name: what other files call it, empty for the main file.
         file: its path, or ``predefined/...`` for one that ships with the program.
         is_predefined: whether it does.
         value: what was written.
         section: what was made of it.
     """
 
+    name: str
     file: str
     is_predefined: bool
     value: Value
@@ -53,37 +56,51 @@ class WrittenConfiguration:
     Args:
         home: the folder that relative paths start at, absolute.
         files: the main file, then the proxy actions and TLS profiles that are in use.
+        actions: the proxy actions that are in use or the user's own, by their name.
         lists: how many entries each list has.
+        notices: what works, and should be known.
     """
 
     home: Path
     files: tuple[WrittenFile, ...]
+    actions: Mapping[str, WrittenFile]
     lists: Mapping[str, int]
+    notices: tuple[Problem, ...]
 
 
-def read_written(path: Path) -> WrittenConfiguration:
+def read_written(path: Path, edited: Mapping[str, str] = MappingProxyType({})) -> WrittenConfiguration:
     """Read the files of a configuration; no certificate and no key is opened.
 
     Args:
         path: the main file.
+        edited: what is to be read in place of a proxy action's file, by its name.
 
     Raises:
         ConfigurationErrors: every mistake in them.
     """
     report = Report()
     folder = path.parent
-    profiles, actions = read_folder(folder / PROFILES, report), read_folder(folder / ACTIONS, report)
+    profiles, actions = read_folder(folder / PROFILES, report), read_folder(folder / ACTIONS, report, edited)
     lists = read_lists(folder / LISTS, report)
     made = make_actions(actions, make_profiles(profiles, report), lists, report)
     document, policies = _read_main(path, made, report)
     report.conclude()
     used = list(dict.fromkeys(policy.action for policy in policies))
+    own = actions.keys() - predefined(ACTIONS).keys()
     files = (
-        WrittenFile(document.file, is_predefined=False, value=document.value, section=whole(MainFile, document)),
+        WrittenFile("", document.file, is_predefined=False, value=document.value, section=whole(MainFile, document)),
         *_files(ActionFile, ACTIONS, actions, [action.name for action in used]),
         *_files(ProfileFile, PROFILES, profiles, [name for action in used for name in _profiles_of(action)]),
     )
-    return WrittenConfiguration(Home.of(path).path, files, {name: entries.count for name, entries in lists.items()})
+    return WrittenConfiguration(
+        home=Home.of(path).path,
+        files=files,
+        actions={
+            file.name: file for file in _files(ActionFile, ACTIONS, actions, own.union(action.name for action in used))
+        },
+        lists={name: entries.count for name, entries in lists.items()},
+        notices=tuple(sorted(report.notices)),
+    )
 
 
 def _read_main(
@@ -113,4 +130,4 @@ def _files(
         document = documents[name]
         if document is None:
             raise AssertionError("a file in use that cannot be read is a mistake")
-        yield WrittenFile(document.file, name in shipped, document.value, whole(section, document))
+        yield WrittenFile(name, document.file, name in shipped, document.value, whole(section, document))

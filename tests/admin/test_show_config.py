@@ -233,7 +233,7 @@ def test_every_key_is_there_with_defaults(home: Path) -> None:
 def test_defaults_are_marked_and_nothing_else_is(home: Path) -> None:
     main = below_config(home, show(home, "--defaults"))["smtpproxy.yaml"]
     lines = {line.strip() for line in main.splitlines()}
-    assert {"file: null", "memory: 1MiB", "smtps: []", "listen: ['::1']"} <= lines
+    assert {"file: null", "memory: 1MiB", "smtps: []", 'listen: ["::1"]'} <= lines
     assert {"enabled: false", "enabled: true  # default", "smtp: 25  # default", "smtps: 4650"} <= lines
     assert f"name: {socket.gethostname().lower()}  # default" in lines
     assert "proxy_action: SMTP-Incoming.Standard  # default" in lines
