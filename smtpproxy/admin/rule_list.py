@@ -119,7 +119,8 @@ def _table(file: WrittenFile, rules: Sequence[RuleView]) -> Table:
 
 
 def _cells(rule: RuleView) -> tuple[str, ...]:
-    state = "" if rule.state == "enabled" else f"\n({rule.state})"
+    states = [word for word in ("disabled", "monitor") if word in {rule.state, rule.keys.get("mode")}]
+    state = f"\n({', '.join(states)})" if states else ""
     tell = {Kind.ENCRYPTION: (_audience, _levels), Kind.MESSAGE: (_conditions, _edits)}
     mail, does = (function(rule.keys) for function in tell[rule.kind])
     return (
@@ -133,8 +134,8 @@ def _cells(rule: RuleView) -> tuple[str, ...]:
 
 def _audience(keys: Mapping[str, Any]) -> Iterator[str]:
     for key in ("to", "from", "client"):
-        entries = keys.get(key) or ["*"]
-        if entries != ["*"]:
+        entries = keys[key]
+        if entries not in (["*"], ["any"]):
             yield f"{key} {', '.join(map(str, entries))}"
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from smtpproxy.policy.model import Direction, Offer, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.model import Direction
+from smtpproxy.policy.rules import Mode, Offer, RecipientEncryption, SenderEncryption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,7 @@ def encryption_rule(name: str, options: Mapping[str, Any]) -> dict[str, Value]:
         "match": list(options["match"]),
         "sender_match": list(options["sender_match"]),
         "offer": options["offer"],
-        "mode": "monitor" if options["monitor"] else None,
+        "mode": Mode.MONITOR.value if options["monitor"] else None,
     }
     return {key: value for key, value in rule.items() if value not in (None, [])}
 

@@ -141,7 +141,7 @@ def _make(file: RuleFile, kind: Kind, rule: dict[str, Value], target: Target) ->
 
 
 _REST: dict[str, Value] = {"name": "default", "to": ["*"], "sender": "optional", "recipient": "preferred"}
-"""What a file without encryption rules means; once it has one, this must be written."""
+"""The rule that a file without any means: written out before the first of one's own, so that it can be seen."""
 
 
 def _useful(kind: Kind, rows: list[Value]) -> int:

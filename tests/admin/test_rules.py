@@ -327,6 +327,94 @@ def test_notes_of_check_are_told_at_once(main_file: Path) -> None:
     assert second.startswith("enabled 'a'")
 
 
+ENCRYPTION = """\
+kind: client
+starttls:
+  rules:
+    - {name: banks, to: [bank.example], recipient: required}
+
+    # everybody else
+    - {name: rest, to: ["*"], sender: optional, recipient: preferred}
+"""
+
+
+def test_an_encryption_rule_is_made_before_the_rule_for_all(main_file: Path) -> None:
+    mine(main_file).write_text(ENCRYPTION)
+    (main_file.parent / "lists").mkdir()
+    (main_file.parent / "lists" / "partners.txt").write_text("a.example\n")
+    words = "--to @partners --to c@b.example --client 10.0.0.0/8 --recipient verified --match mx --match c.example"
+    assert done(main_file, "add", "partners", "--action", "Mine", *words.split(), "--monitor")[0] == (
+        "made 'partners' in proxy-actions/Mine.yaml: number 2 of 3, before 'rest'"
+    )
+    made = """\
+    - name: partners
+      enabled: false
+      to: ["@partners", c@b.example]
+      client: [10.0.0.0/8]
+      sender: optional
+      recipient: verified
+      match: [mx, c.example]
+      mode: monitor
+
+"""
+    assert mine(main_file).read_text() == ENCRYPTION.replace("    # everybody", f"{made}    # everybody")
+    (action,) = json.loads(rules(main_file, "list", "--action", "Mine", "--format", "json").output)
+    assert [(rule["name"], rule["state"]) for rule in action["rules"]] == [
+        ("banks", "enabled"),
+        ("partners", "disabled"),
+        ("rest", "enabled"),
+    ]
+    table = " ".join(rules(main_file, "list", "--action", "Mine").output.split())
+    assert "(disabled, monitor)" in table
+    assert "recipient verified, by mx, c.example" in table
+    done(main_file, "enable", "partners", "--action", "Mine")
+    (action,) = json.loads(rules(main_file, "list", "--action", "Mine", "--format", "json").output)
+    assert action["rules"][1]["state"] == "monitor"
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (("--first",), ["a", "banks", "rest"]),
+        (("--last",), ["banks", "rest", "a"]),
+        (("--before", "banks"), ["a", "banks", "rest"]),
+        (("--after", "rest"), ["banks", "rest", "a"]),
+    ],
+)
+def test_an_encryption_rule_at_a_place_that_is_named(
+    main_file: Path, place: tuple[str, ...], expected: list[str]
+) -> None:
+    mine(main_file).write_text(ENCRYPTION)
+    done(main_file, "add", "a", "--action", "Mine", "--from", "a.example", "--sender", "required", *place)
+    assert names(main_file, "encryption") == expected
+
+
+def test_the_first_encryption_rule_of_a_file_leaves_all_other_mail_as_it_was(main_file: Path) -> None:
+    done(main_file, "add", "a", "--action", "Mine", "--to", "a.example", "--recipient", "required", "--offer", "always")
+    assert mine(main_file).read_text() == MINE + (
+        "\nstarttls:\n  rules:\n    - name: a\n      enabled: false\n      to: [a.example]\n      sender: optional\n"
+        '      recipient: required\n      offer: always\n    - name: default\n      to: ["*"]\n      sender: optional\n'
+        "      recipient: preferred\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("--to a_b --recipient none --to @none", "starttls.rules[0].to[1]: there is no list 'none'; known are none"),
+        ("--to a..b --recipient required", "starttls.rules[0].to[0]: 'a..b' is no entry"),
+        ("--to * --recipient verified --match a..b", "starttls.rules[0].match[0]: "),
+        ("--client a --sender required", "starttls.rules[0].client[0]: "),
+    ],
+)
+def test_an_encryption_rule_that_the_loader_refuses(main_file: Path, words: str, problem: str) -> None:
+    mine(main_file).write_text(ENCRYPTION)
+    error = rules(main_file, "add", "a", "--action", "Mine", "--first", *words.split()).exception
+    assert isinstance(error, ConfigurationErrors)
+    assert f": {problem}" in str(error)
+    assert mine(main_file).read_text() == ENCRYPTION
+
+
 @click.command()
 @message_options
 def said(**options: Any) -> None:  # noqa: ANN401  # click's
