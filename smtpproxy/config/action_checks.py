@@ -8,17 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_file import EncryptionRuleSection, EsmtpSection, StartTlsSection
+from smtpproxy.config.near import some
+from smtpproxy.config.problems import shown
 from smtpproxy.config.section import part
-from smtpproxy.policy.model import ActionKind
-from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.rules import Mode, RecipientEncryption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smtpproxy.config.document import Document
     from smtpproxy.config.problems import Report
 
 
 def check_action(document: Document, report: Report) -> None:
-    """Report rules that cannot be kept, and notice those that promise more than they keep."""
+    """Report names given twice and rules that cannot be kept, and notice those that do nothing."""
+    _check_names(document, report)
     starttls = part(StartTlsSection, document, "starttls")
     esmtp = part(EsmtpSection, document, "esmtp")
     if starttls is None or esmtp is None:
@@ -29,33 +33,38 @@ def check_action(document: Document, report: Report) -> None:
         message = "no ESMTP, no STARTTLS: false switches starttls.enabled off on both legs"
         report.notice(document.problem(("esmtp", "enabled"), message))
         _check_unmet(document, starttls, "esmtp.enabled is false", report)
-    elif document.get("kind") == ActionKind.CLIENT.value:
-        for number, rule in enumerate(starttls.rules):
-            _notice_dishonesty(document, number, rule, report)
 
 
 def _check_unmet(document: Document, starttls: StartTlsSection, why: str, report: Report) -> None:
+    idle = []
     for number, rule in enumerate(starttls.rules):
-        sides = {
-            "sender": rule.sender is SenderEncryption.REQUIRED,
-            "recipient": rule.recipient is RecipientEncryption.REQUIRED,
-        }
-        for side in (side for side, required in sides.items() if required):
+        unmet = dict(_demands(rule))
+        for side, demand in unmet.items() if rule.enabled and rule.mode is Mode.ENFORCE else ():
             message = (
-                f"required cannot be met: {why}, so port 25 has no TLS and would refuse all mail; "
+                f"{demand} cannot be met: {why}, so port 25 has no TLS and would refuse all mail; "
                 f"enable it, or use {side}: none"
             )
             report.problem(document.problem(("starttls", "rules", number, side), message))
+        if rule.enabled and not unmet and rule.recipient is not RecipientEncryption.NONE:
+            idle.append(f"'{rule.name}'")
+    if idle and document.has("starttls", "rules"):
+        message = f"on port 25 {some(idle)} can do nothing, since {why}"
+        report.notice(document.problem(("starttls", "rules"), message, at_key=True))
 
 
-def _notice_dishonesty(document: Document, number: int, rule: EncryptionRuleSection, report: Report) -> None:
-    """Outbound, a client that insists on TLS should not be given it and then have its mail leave in clear."""
-    if rule.recipient is RecipientEncryption.REQUIRED or rule.sender is SenderEncryption.NONE:
-        return
-    key = "offer" if rule.offer is Offer.ALWAYS else "sender" if rule.sender is SenderEncryption.REQUIRED else None
-    if key:
-        message = (
-            "clients are offered STARTTLS whatever upstream does, so mail of a client that insists on TLS may "
-            "leave in clear; recipient: required keeps the promise"
-        )
-        report.notice(document.problem(("starttls", "rules", number, key), message))
+def _demands(rule: EncryptionRuleSection) -> Iterator[tuple[str, str]]:
+    if rule.sender.demands_tls:
+        yield "sender", rule.sender.value
+    if rule.recipient.demands_tls:
+        yield "recipient", rule.recipient.value
+
+
+def _check_names(document: Document, report: Report) -> None:
+    rules = document.get("starttls", "rules")
+    first: dict[str, int] = {}
+    for number, rule in enumerate(rules if isinstance(rules, list) else []):
+        name = rule.get("name") if isinstance(rule, dict) else None
+        if isinstance(name, str) and first.setdefault(name, number) != number:
+            line = document.values["starttls", "rules", first[name]].line
+            message = f"the encryption rule at line {line} has the name {shown(name)} too; rename one of them"
+            report.problem(document.problem(("starttls", "rules", number, "name"), message))

@@ -20,6 +20,7 @@ from smtpproxy.config.entries import check_lists, resolve
 from smtpproxy.config.message_rule_checks import check_message_rules
 from smtpproxy.config.name_sources import name_sources
 from smtpproxy.config.references import check_reference
+from smtpproxy.config.rule_checks import check_rules
 from smtpproxy.config.section import part, problems
 from smtpproxy.policy.model import (
     ActionKind,
@@ -73,11 +74,14 @@ def _make_action(
     explicit = profiles.get(file.starttls.profile or DEFAULT_PROFILES[file.kind])
     if implicit is None or explicit is None:
         return None
+    starttls = _starttls(file, explicit, lists)
+    if starttls.enabled:
+        check_rules(document, starttls.rules, report)
     return ProxyAction(
         name=name,
         kind=file.kind,
         implicit_profile=implicit,
-        starttls=_starttls(file, explicit, lists),
+        starttls=starttls,
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
         authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.problems import MAX_SHOWN_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+_SHOWN_WORDS: Final = 3
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -22,5 +24,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def one_of(words: Iterable[str]) -> str:
     """Return ``words`` as a sentence lists them: ``a``, ``a or b``, ``a, b or c``."""
+    return _joined(words, "or")
+
+
+def some(words: Sequence[str]) -> str:
+    """Return the first of ``words`` as a sentence lists them, and how many there are beside: ``a, b, c and 2 more``."""
+    more = len(words) - _SHOWN_WORDS
+    return listed([*words[:_SHOWN_WORDS], f"{more} more"] if more > 0 else words)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return ``words`` as a sentence lists them: ``a``, ``a and b``, ``a, b and c``."""
+    return _joined(words, "and")
+
+
+def _joined(words: Iterable[str], conjunction: str) -> str:
     *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
+    return f"{', '.join(most)} {conjunction} {last}" if most else last

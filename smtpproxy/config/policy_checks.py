@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.addresses import ANY
 from smtpproxy.config.gateway_file import PolicySection
+from smtpproxy.config.near import some
 from smtpproxy.config.policies import action_name, make_policy
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
@@ -121,11 +122,12 @@ class PolicyChecks:
         below = [
             f"'{rule.name}' (sender {rule.sender.value}, recipient {rule.recipient.value})"
             for rule in policy.action.starttls.rules
-            if rule.enabled and not (rule.sender.demands_tls and rule.recipient.demands_tls)
+            if rule.decides and not (rule.sender.demands_tls and rule.recipient.demands_tls)
         ]
         if below:
-            named = f"rules {' and '.join(below)} are" if len(below) > 1 else f"rule {below[0]} is"
-            self._notice(number, "proxy_action", f"on port 465 {named} read as required on both sides")
+            words = ("rule", "is") if len(below) == 1 else ("rules", "are")
+            message = f"on port 465 {words[0]} {some(below)} {words[1]} read as required on both sides"
+            self._notice(number, "proxy_action", message)
 
     def _notice_addresses(self, number: int, policy: Policy) -> None:
         if policy.direction is Direction.INBOUND:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
+
+from smtpproxy.policy.shadowing import networks_cover
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smtpproxy.policy.model import Policy, PortKind
-    from smtpproxy.policy.rules import Network
 
 
 def shadows(policy: Policy, earlier: Sequence[Policy]) -> list[Policy]:
@@ -30,17 +30,10 @@ def shadows(policy: Policy, earlier: Sequence[Policy]) -> list[Policy]:
 def _shadow(policy: Policy, earlier: Sequence[Policy], kind: PortKind) -> Policy | None:
     for other in earlier:
         takes = other.enabled and kind in other.tls_support.ports
-        if takes and _within(policy.source, other.source) and _within(policy.destination, other.destination):
+        if (
+            takes
+            and networks_cover(other.source, policy.source)
+            and networks_cover(other.destination, policy.destination)
+        ):
             return other
     return None
-
-
-def _within(inner: Sequence[Network], outer: Sequence[Network]) -> bool:
-    ipv4 = list(collapse_addresses(network for network in outer if isinstance(network, IPv4Network)))
-    ipv6 = list(collapse_addresses(network for network in outer if isinstance(network, IPv6Network)))
-    return all(
-        any(network.subnet_of(each) for each in ipv4)
-        if isinstance(network, IPv4Network)
-        else any(network.subnet_of(each) for each in ipv6)
-        for network in inner
-    )

@@ -401,7 +401,7 @@ def test_the_first_encryption_rule_of_a_file_leaves_all_other_mail_as_it_was(mai
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ("--to a_b --recipient none --to @none", "starttls.rules[0].to[1]: there is no list 'none'; known are none"),
+        ("--to a_b --recipient none --to @none", "starttls.rules[0].to[1]: there is no list 'none'; known are "),
         ("--to a..b --recipient required", "starttls.rules[0].to[0]: 'a..b' is no entry"),
         ("--to * --recipient verified --match a..b", "starttls.rules[0].match[0]: "),
         ("--client a --sender required", "starttls.rules[0].client[0]: "),

@@ -231,7 +231,8 @@ def files(draw: st.DrawFn) -> tuple[str, int]:
             rows += form if not form.strip() else (indent if form[0] == "-" else "") + form.format(number, indent)
     tail = draw(st.sampled_from(["", "\n", "# end\n", "b: c\n", "\n# end\nb:\n- d\n"]))
     text = f"# begin\na: [x,\n  y]\nrules:{draw(st.sampled_from(['', '  # here']))}\n{rows}{tail}"
-    return text.removesuffix("\n") if draw(st.booleans()) else text, count
+    keeps = text.endswith("       b\n") or draw(st.booleans())  # without a line end, a block of text is another text
+    return text if keeps else text.removesuffix("\n"), count
 
 
 def lines_of(text: str) -> list[str]:

@@ -348,7 +348,6 @@ def test_notice_of_a_kind_of_port_that_is_not_there(home: Path) -> None:
         ("{sender: required, recipient: none}", "sender"),
         ("{sender: required, recipient: required}", None),
         ("{offer: always, recipient: required}", None),
-        ("{offer: always, sender: none}", None),
         ("{sender: optional}", None),
         ("{recipient: none}", None),
     ],

@@ -27,16 +27,16 @@ class Case:
     expected: list[str]
 
 
-def read_cases() -> list[Case]:
+def read_cases(folder: Path) -> list[Case]:
     pattern = re.compile(r"^=== (.+): (.+)\n((?:.*\n)*?)~~~\n((?:.+\n)+)", re.MULTILINE)
     return [
         Case(name, file, text.replace("$POLICY", POLICY), expected.splitlines())
-        for corpus in sorted(CORPUS.glob("*.txt"))
+        for corpus in sorted(folder.glob("*.txt"))
         for name, file, text, expected in pattern.findall(corpus.read_text())
     ]
 
 
-CASES = read_cases()
+CASES = read_cases(CORPUS)
 
 
 def mistakes_of(home: Path, files: dict[str, str]) -> list[str]:

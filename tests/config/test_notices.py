@@ -1,0 +1,52 @@
+"""Every notice about rules with its exact message: ``notices/*.txt``, written as ``mistakes/*.txt`` are.
+
+Beside the file of a case stand a few others that it may name. Of an action, only notices of its own file are looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smtpproxy.config.written import read_written
+from tests.config.test_mistakes import POLICY, Case, read_cases
+
+CORPUS = Path(__file__).with_name("notices")
+MANY = ", ".join(f"{{name: {name}, to: [{name}.example], sender: required}}" for name in "abcd")
+BESIDE = {
+    "smtpproxy.yaml": POLICY,
+    "lists/banks.txt": "bank.example\n*.bank.example\nme@c.example\n",
+    "lists/partners.txt": "partner.example\n*.bank.example\nbank.example\nME@C.example\n",
+    "lists/empty.txt": "# nobody yet\n",
+    "proxy-actions/Many.yaml": f"kind: client\nstarttls: {{rules: [{MANY}, {{name: e}}]}}\n",
+    "proxy-actions/Two.yaml": """\
+kind: client
+starttls:
+  rules:
+    - {name: both, to: [both.example], sender: verified, recipient: dane}
+    - {name: off, to: [off.example], enabled: false}
+    - {name: watched, to: [watched.example], mode: monitor}
+    - {name: weak, to: [weak.example]}
+    - {name: default}
+""",
+}
+
+
+CASES = read_cases(CORPUS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_notice(case: Case, tmp_path: Path) -> None:
+    for name, text in {**BESIDE, case.file: case.text}.items():
+        path = tmp_path / "config" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    notices = read_written(tmp_path / "config" / "smtpproxy.yaml").notices
+    found = [str(each).replace(f"{tmp_path}/config/", "") for each in notices]
+    assert ([line for line in found if line.startswith(case.file)] or ["nothing"]) == case.expected
+
+
+def test_the_whole_corpus_was_read() -> None:
+    headings = sum(corpus.read_text().count("\n=== ") + 1 for corpus in CORPUS.glob("*.txt"))
+    assert len(CASES) == headings
