@@ -85,6 +85,11 @@ def action_option(command: F) -> F:
     return click.option("--action", metavar="NAME", required=True, help="The proxy action that has the rule.")(command)
 
 
+def name_option(command: F) -> F:
+    """Add ``--name``, which must be given."""
+    return click.option("--name", metavar="NAME", required=True, help="What the rule is called.")(command)
+
+
 def kind_option(command: F) -> F:
     """Add ``--kind``."""
     return click.option(

@@ -10,7 +10,7 @@ from smtpproxy.policy.model import Direction
 from smtpproxy.policy.rules import Mode, Offer, RecipientEncryption, SenderEncryption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from enum import Enum
 
     from smtpproxy.config.document import Value
@@ -67,10 +67,10 @@ def message_options(command: F) -> F:
     return _with(
         command,
         click.option("--direction", type=_words(Direction), help="Only mail of such policies."),
-        click.option("--to", metavar="PATTERN", help="Some recipient matches; @LIST for the entries of a list."),
-        click.option("--not-to", metavar="PATTERN", help="No recipient matches."),
-        click.option("--from", "from_", metavar="PATTERN", help="The sender matches."),
-        click.option("--not-from", metavar="PATTERN", help="The sender does not match."),
+        click.option("--to", metavar="ENTRY", multiple=True, help="A recipient is this, or of it; any of several."),
+        click.option("--not-to", metavar="ENTRY", multiple=True, help="No recipient is; none of several."),
+        click.option("--from", "from_", metavar="ENTRY", multiple=True, help="The sender is this, or of it."),
+        click.option("--not-from", metavar="ENTRY", multiple=True, help="The sender is not."),
         click.option("--client", metavar="NETWORK", multiple=True, help="The client is in one of these networks."),
         click.option("--header", metavar="'NAME: PATTERN'", multiple=True, help="Some field of the name matches."),
         click.option("--no-header", metavar="NAME", multiple=True, help="There is no field of the name."),
@@ -112,7 +112,7 @@ def _conditions(options: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if options["direction"]:
         yield "direction", options["direction"]
     for key, some, none in (("sender", "from_", "not_from"), ("recipient", "to", "not_to")):
-        asked = _given({"matches": options[some], "does_not_match": options[none]})
+        asked = _given({"matches": _one_or_more(options[some]), "does_not_match": _one_or_more(options[none])})
         if asked:
             yield key, asked
     if options["client"]:
@@ -139,7 +139,11 @@ def _edits(options: Mapping[str, Any]) -> Iterator[Value]:
         yield {"tag_subject": options["tag_subject"]}
 
 
-def _given(mapping: dict[str, str | None]) -> dict[str, Value]:
+def _one_or_more(words: Sequence[str]) -> Value:
+    return words[0] if len(words) == 1 else list(words) or None
+
+
+def _given(mapping: dict[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in mapping.items() if value is not None}
 
 

@@ -10,7 +10,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import configuration_option
 from smtpproxy.admin.rule_file import Kind, Place, RuleFile
 from smtpproxy.admin.rule_list import list_rules
-from smtpproxy.admin.rule_options import Target, action_option, kind_of, kind_option, target_options, told
+from smtpproxy.admin.rule_options import Target, action_option, kind_of, kind_option, name_option, target_options, told
 from smtpproxy.admin.rule_words import encryption_options, encryption_rule, message_options, message_rule
 from smtpproxy.config.problems import ConfigurationErrors
 
@@ -34,35 +34,36 @@ rules.add_command(list_rules)
 
 
 @rules.command()
-@click.argument("name")
 @action_option
+@name_option
 @encryption_options
 @target_options
 @configuration_option
 def add(configuration_file: Path, name: str, action: str, **options: Any) -> None:  # noqa: ANN401  # click's
-    """Make the encryption rule NAME, disabled, before the rule that is for all mail unless a place is named.
+    """Make an encryption rule, disabled, before the rule that is for all mail unless a place is named.
 
     Entries are an address, a domain, *.domain (any below it), an IP address, a network, or @LIST. Mail to two domains
     over TLS only, else not at all:
 
-        smtpproxy rules add Banks --action Mine --to bank.example --to '*.bank.example' --recipient required
+        smtpproxy rules add --action Mine --name Banks --to bank.example --to '*.bank.example' --recipient required
     """
     target = _target(options)
     _make(RuleFile(configuration_file, action), Kind.ENCRYPTION, encryption_rule(name, options), target)
 
 
 @rules.command("add-message")
-@click.argument("name")
 @action_option
+@name_option
 @message_options
 @target_options
 @configuration_option
 def add_message(configuration_file: Path, name: str, action: str, **options: Any) -> None:  # noqa: ANN401  # click's
-    """Make the message rule NAME, disabled, last unless a place is named or a rule there takes every message.
+    """Make a message rule, disabled, last unless a place is named or a rule there takes every message.
 
-    All conditions that are given must hold. Mail to the entries of a list is to leave over TLS only:
+    All conditions that are given must hold. An entry is an address, a domain, *.domain, @LIST, or a pattern of a whole
+    address with * and ?. Mail to the entries of a list is to leave over TLS only:
 
-        smtpproxy rules add-message Partners --action Mine --to @partners --add-header 'x-TLSLevel: Require'
+        smtpproxy rules add-message --action Mine --name Partners --to @partners --add-header 'x-TLSLevel: Require'
     """
     target = _target(options)
     _make(RuleFile(configuration_file, action), Kind.MESSAGE, message_rule(name, options), target)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple, TypeAlias
 
-from smtpproxy.policy.entries import WILDCARD, Entries
+from smtpproxy.policy.entries import WILDCARD, Entries, _List
 
 _IPV4: Final = 4
 _IPV6: Final = 6
@@ -40,11 +40,7 @@ Atom: TypeAlias = str | Block
 def atoms(entries: Entries) -> Iterator[Atom]:
     """Yield every entry but ``*``; one that stands in two lists comes twice."""
     for each in entries.lists:
-        yield from each.domains
-        yield from (f"{WILDCARD}{parent}" for parent in each.parents)
-        yield from each.mailboxes
-        for version, prefixes in ((_IPV4, each.ipv4), (_IPV6, each.ipv6)):
-            yield from (Block(version, shift, prefix) for shift, found in prefixes.by_shift for prefix in found)
+        yield from _atoms(each)
 
 
 def is_empty(entries: Entries) -> bool:
@@ -58,7 +54,7 @@ def covers(outer: Entries, inner: Entries) -> bool:
         return outer.everything
     shared = set(map(id, outer.lists))
     own = [each for each in inner.lists if id(each) not in shared]
-    return all(covers_atom(outer, atom) for each in own for atom in atoms(Entries((each,))))
+    return all(covers_atom(outer, atom) for each in own for atom in _atoms(each))
 
 
 def covers_atom(outer: Entries, atom: Atom) -> bool:
@@ -85,6 +81,14 @@ def shared_atoms(first: Entries, second: Entries) -> set[Atom]:
             found |= _shared_blocks(one.ipv4.by_shift, other.ipv4.by_shift, _IPV4)
             found |= _shared_blocks(one.ipv6.by_shift, other.ipv6.by_shift, _IPV6)
     return found
+
+
+def _atoms(entries: _List) -> Iterator[Atom]:
+    yield from entries.domains
+    yield from (f"{WILDCARD}{parent}" for parent in entries.parents)
+    yield from entries.mailboxes
+    for version, prefixes in ((_IPV4, entries.ipv4), (_IPV6, entries.ipv6)):
+        yield from (Block(version, shift, prefix) for shift, found in prefixes.by_shift for prefix in found)
 
 
 def _shared_blocks(first: _ByShift, second: _ByShift, version: int) -> set[Atom]:

@@ -17,12 +17,10 @@ def shadows(rules: Sequence[EncryptionRule], number: int) -> list[EncryptionRule
     """Return the rules that together leave nothing to the one at ``number``; none if there is mail that it gets."""
     wanted = rules[number].audience.to
     before = [] if is_empty(wanted) else _before(rules, number)
-    alone = next((rule for rule in before if covers(rule.audience.to, wanted)), None)
-    if alone:
-        return [alone]
     if not before or not covers(Entries.union([rule.audience.to for rule in before]), wanted):
         return []
-    return _sharers(before, list(atoms(wanted)))
+    alone = next((rule for rule in before if covers(rule.audience.to, wanted)), None)
+    return [alone] if alone else _sharers(before, list(atoms(wanted)))
 
 
 def taken(rules: Sequence[EncryptionRule], number: int) -> list[tuple[EncryptionRule, set[Atom]]]:

@@ -118,7 +118,18 @@ def test_actions_that_are_ones_own_or_in_use(main_file: Path) -> None:
 
 
 def test_the_table(main_file: Path) -> None:
-    done(main_file, "add-message", "tls", "--action", "Mine", "--add-header", "Subject: a", "--no-header", "X-A")
+    done(
+        main_file,
+        "add-message",
+        "--name",
+        "tls",
+        "--action",
+        "Mine",
+        "--add-header",
+        "Subject: a",
+        "--no-header",
+        "X-A",
+    )
     done(main_file, "enable", "tls", "--action", "Mine")
     output = rules(main_file, "list").output
     cells = {" ".join(cell.split()) for line in output.splitlines() for cell in line.split("│")}
@@ -150,8 +161,8 @@ def test_an_action_that_is_not_there(main_file: Path) -> None:
         ("disable", "default"),
         ("remove", "default"),
         ("move", "default", "--first"),
-        ("add-message", "a", "--deny"),
-        ("add", "a", "--to", "a.example", "--recipient", "required"),
+        ("add-message", "--name", "a", "--deny"),
+        ("add", "--name", "a", "--to", "a.example", "--recipient", "required"),
     ],
 )
 def test_a_predefined_action_is_cloned_first(main_file: Path, arguments: tuple[str, ...]) -> None:
@@ -166,7 +177,7 @@ def test_a_predefined_action_is_cloned_first(main_file: Path, arguments: tuple[s
     assert made.exit_code == 0, made.output
     copy = mine(main_file).with_name("SMTP-Outgoing.yaml")
     assert copy.read_text() == predefined("proxy-actions")["SMTP-Outgoing.Standard"]
-    assert done(main_file, "add-message", "a", "--deny", "--action", "SMTP-Outgoing")
+    assert done(main_file, "add-message", "--name", "a", "--deny", "--action", "SMTP-Outgoing")
     assert copy.read_text().startswith(predefined("proxy-actions")["SMTP-Outgoing.Standard"])
     assert refused(main_file, *arguments, "--action", "SMTP-Outgoing.Standard").endswith(
         f"SMTP-Outgoing.2 -c {main_file}"
@@ -174,7 +185,7 @@ def test_a_predefined_action_is_cloned_first(main_file: Path, arguments: tuple[s
 
 
 def test_a_rule_is_made_disabled(main_file: Path) -> None:
-    assert done(main_file, "add-message", "my rule", "--action", "Mine", "--under", "1kB", "--deliver") == [
+    assert done(main_file, "add-message", "--name", "my rule", "--action", "Mine", "--under", "1kB", "--deliver") == [
         "made 'my rule' in proxy-actions/Mine.yaml: number 3 of 3",
         "made disabled; switch it on with: smtpproxy rules enable 'my rule' --action Mine -c "
         + str(main_file).replace(f"{main_file.parent}/", ""),
@@ -200,7 +211,7 @@ def test_switching_on_and_off(main_file: Path) -> None:
 def test_moving(main_file: Path) -> None:
     action = ("--action", "Mine")
     for name in "abc":
-        done(main_file, "add-message", name, *action, "--deny", "--over", "1MB")
+        done(main_file, "add-message", "--name", name, *action, "--deny", "--over", "1MB")
     for arguments, expected in (
         (("c", "--first"), ["c", "programs", "[b]big", "a", "b"]),
         (("c", "--last"), ["programs", "[b]big", "a", "b", "c"]),
@@ -224,16 +235,16 @@ def test_removing(main_file: Path) -> None:
     )
     done(main_file, "remove", "[b]big", "--action", "Mine")
     assert mine(main_file).read_text() == "# an action of mine\nkind: client\nmessage_rules: []\n"
-    done(main_file, "add-message", "a", "--action", "Mine", "--deny")
+    done(main_file, "add-message", "--name", "a", "--action", "Mine", "--deny")
     assert names(main_file) == ["a"]
 
 
 def test_a_new_rule_stands_where_it_sees_mail(main_file: Path) -> None:
     mine(main_file).write_text(MINE + "  - {name: rest, enabled: false, final: deliver}\n")
-    done(main_file, "add-message", "a", "--action", "Mine", "--deny")
+    done(main_file, "add-message", "--name", "a", "--action", "Mine", "--deny")
     assert names(main_file) == ["programs", "[b]big", "a", "rest"]
-    done(main_file, "add-message", "b", "--action", "Mine", "--deny", "--last")
-    done(main_file, "add-message", "c", "--action", "Mine", "--deny", "--before", "a")
+    done(main_file, "add-message", "--name", "b", "--action", "Mine", "--deny", "--last")
+    done(main_file, "add-message", "--name", "c", "--action", "Mine", "--deny", "--before", "a")
     assert names(main_file) == ["programs", "[b]big", "c", "a", "rest", "b"]
 
 
@@ -246,19 +257,22 @@ def test_a_new_rule_stands_where_it_sees_mail(main_file: Path) -> None:
         (("move", "programs"), "Error: give one of --before, --after, --first and --last"),
         (("move", "programs", "--first", "--last"), "Error: give one of --before, --after, --first and --last"),
         (("move", "programs", "--before", "programs"), "there is no rule 'programs' beside it; there are [b]big"),
-        (("add-message", "programs", "--deny"), "has a rule 'programs' already; choose another name"),
-        (("add-message", "a"), "Error: say what the rule does, such as --add-header, --set-encryption or --deny"),
-        (("add-message", "a", "--deny", "--deliver"), "Error: give one of --deny and --deliver"),
+        (("add-message", "--name", "programs", "--deny"), "has a rule 'programs' already; choose another name"),
         (
-            ("add-message", "a", "--add-header", "X-A"),
+            ("add-message", "--name", "a"),
+            "Error: say what the rule does, such as --add-header, --set-encryption or --deny",
+        ),
+        (("add-message", "--name", "a", "--deny", "--deliver"), "Error: give one of --deny and --deliver"),
+        (
+            ("add-message", "--name", "a", "--add-header", "X-A"),
             "Error: --add-header takes a field and its value, such as --add-header 'x-TLSLevel: Require'",
         ),
         (
-            ("add", "a", "--recipient", "required"),
+            ("add", "--name", "a", "--recipient", "required"),
             "Error: say for whom the rule is: --to, --from or --client; --to '*' for all mail",
         ),
         (
-            ("add", "a", "--to", "a.example"),
+            ("add", "--name", "a", "--to", "a.example"),
             "Error: say what the rule asks for: --recipient, such as required, or --sender",
         ),
     ],
@@ -281,7 +295,7 @@ def test_names_that_are_not_unique(main_file: Path) -> None:
 
 
 def test_what_the_loader_refuses_is_not_written(main_file: Path) -> None:
-    result = rules(main_file, "add-message", "a", "--action", "Mine", "--over", "big", "--deny")
+    result = rules(main_file, "add-message", "--name", "a", "--action", "Mine", "--over", "big", "--deny")
     assert mine(main_file).read_text() == MINE
     assert isinstance(result.exception, ConfigurationErrors)
     assert str(result.exception) == (
@@ -317,7 +331,7 @@ def test_the_file_keeps_its_permissions_and_may_be_a_link(main_file: Path, tmp_p
 
 
 def test_notes_of_check_are_told_at_once(main_file: Path) -> None:
-    first, *_ = done(main_file, "add-message", "a", "--action", "Mine", "--deny", "--over", "50MB")
+    first, *_ = done(main_file, "add-message", "--name", "a", "--action", "Mine", "--deny", "--over", "50MB")
     assert first.startswith("made 'a'")
     first, second = done(main_file, "enable", "a", "--action", "Mine")
     assert first == (
@@ -343,7 +357,7 @@ def test_an_encryption_rule_is_made_before_the_rule_for_all(main_file: Path) -> 
     (main_file.parent / "lists").mkdir()
     (main_file.parent / "lists" / "partners.txt").write_text("a.example\n")
     words = "--to @partners --to c@b.example --client 10.0.0.0/8 --recipient verified --match mx --match c.example"
-    assert done(main_file, "add", "partners", "--action", "Mine", *words.split(), "--monitor")[0] == (
+    assert done(main_file, "add", "--name", "partners", "--action", "Mine", *words.split(), "--monitor")[0] == (
         "made 'partners' in proxy-actions/Mine.yaml: number 2 of 3, before 'rest'"
     )
     made = """\
@@ -385,12 +399,25 @@ def test_an_encryption_rule_at_a_place_that_is_named(
     main_file: Path, place: tuple[str, ...], expected: list[str]
 ) -> None:
     mine(main_file).write_text(ENCRYPTION)
-    done(main_file, "add", "a", "--action", "Mine", "--from", "a.example", "--sender", "required", *place)
+    done(main_file, "add", "--name", "a", "--action", "Mine", "--from", "a.example", "--sender", "required", *place)
     assert names(main_file, "encryption") == expected
 
 
 def test_the_first_encryption_rule_of_a_file_leaves_all_other_mail_as_it_was(main_file: Path) -> None:
-    done(main_file, "add", "a", "--action", "Mine", "--to", "a.example", "--recipient", "required", "--offer", "always")
+    done(
+        main_file,
+        "add",
+        "--name",
+        "a",
+        "--action",
+        "Mine",
+        "--to",
+        "a.example",
+        "--recipient",
+        "required",
+        "--offer",
+        "always",
+    )
     assert mine(main_file).read_text() == MINE + (
         "\nstarttls:\n  rules:\n    - name: a\n      enabled: false\n      to: [a.example]\n      sender: optional\n"
         '      recipient: required\n      offer: always\n    - name: default\n      to: ["*"]\n      sender: optional\n'
@@ -409,7 +436,7 @@ def test_the_first_encryption_rule_of_a_file_leaves_all_other_mail_as_it_was(mai
 )
 def test_an_encryption_rule_that_the_loader_refuses(main_file: Path, words: str, problem: str) -> None:
     mine(main_file).write_text(ENCRYPTION)
-    error = rules(main_file, "add", "a", "--action", "Mine", "--first", *words.split()).exception
+    error = rules(main_file, "add", "--name", "a", "--action", "Mine", "--first", *words.split()).exception
     assert isinstance(error, ConfigurationErrors)
     assert f": {problem}" in str(error)
     assert mine(main_file).read_text() == ENCRYPTION
@@ -422,7 +449,7 @@ def said(**options: Any) -> None:  # noqa: ANN401  # click's
 
 
 def test_all_that_a_message_rule_can_say() -> None:
-    arguments = """--direction outbound --from a@* --to @partners --not-to *.example --client 10.0.0.0/8
+    arguments = """--direction outbound --from a@* --to @partners --to b.example --not-to *.example --client 10.0.0.0/8
         --client 192.0.2.1 --over 1MB --under 5MB --header Subject:a:?b* --header X-A --no-header X-B
         --remove-header X-C --replace-header X-D:d:d --add-header x-TLSLevel:Require --set-encryption required
         --tag-subject [big] --deliver"""
@@ -436,7 +463,7 @@ ALL_OPTIONS: dict[str, Any] = {
     "when": {
         "direction": "outbound",
         "sender": {"matches": "a@*"},
-        "recipient": {"matches": "@partners", "does_not_match": "*.example"},
+        "recipient": {"matches": ["@partners", "b.example"], "does_not_match": "*.example"},
         "client": ["10.0.0.0/8", "192.0.2.1"],
         "size": {"over": "1MB", "under": "5MB"},
         "header": [
