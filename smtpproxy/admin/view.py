@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpproxy.policy.model import PortKind, TlsSupport
+from smtpproxy.policy.rules import Mode
 
 if TYPE_CHECKING:
     from smtpproxy.config.values import Configuration
     from smtpproxy.policy.model import Policy
+    from smtpproxy.policy.rules import EncryptionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,15 @@ def view_policy(policy: Policy, configuration: Configuration) -> PolicyView:
         ports=_bound(policy, configuration),
         starttls=_inspected(_starttls_obstacle(policy, configuration)),
         implicit_tls=_inspected(_obstacle(policy, PortKind.SMTPS, configuration)),
-        rules=tuple(
-            f"{rule.name}: sender {rule.sender.value}, recipient {rule.recipient.value}, offer {rule.offer.value}"
-            for rule in action.starttls.rules
-        ),
+        rules=tuple(map(_told, action.starttls.rules)),
         profiles={"starttls": action.starttls.profile.name, "implicit_tls": action.implicit_profile.name},
     )
+
+
+def _told(rule: EncryptionRule) -> str:
+    state = " (disabled)" if not rule.enabled else " (monitor)" if rule.mode is Mode.MONITOR else ""
+    levels = f"sender {rule.sender.value}, recipient {rule.recipient.value}, offer {rule.offer.value}"
+    return f"{rule.name}{state}: {levels}"
 
 
 def _bound(policy: Policy, configuration: Configuration) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from smtpproxy.config.entries import check_lists
 from smtpproxy.config.measures import write_size
 from smtpproxy.config.message_rules import DIRECTIONS, MessageRuleSection, TlsLevelSection
 from smtpproxy.config.section import part
+from smtpproxy.config.tls_level_checks import notice_levels
 from smtpproxy.policy.message_edits import AddHeader, RemoveHeader, ReplaceHeader, SetEncryption, TagSubject
 from smtpproxy.policy.messages import reachable
 from smtpproxy.policy.model import ActionKind
@@ -46,6 +47,7 @@ def check_message_rules(document: Document, lists: Mapping[str, Entries], report
     _check_lists(document, lists, report)
     rules = _of_direction(document, _enabled(document), report)
     _notice_unreachable(document, rules, report)
+    notice_levels(document, rules, lists, report)
     for number, rule in rules.items():
         _notice_size(document, number, rule, report)
         _notice_edits(document, number, rule, report)

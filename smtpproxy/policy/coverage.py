@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple, TypeAlias
 
-from smtpproxy.policy.entries import WILDCARD, Entries, _List
+from smtpproxy.policy.entries import EVERYTHING, WILDCARD, Entries, _List
 
 _IPV4: Final = 4
 _IPV6: Final = 6
@@ -68,6 +68,14 @@ def covers_atom(outer: Entries, atom: Atom) -> bool:
     if "@" in atom:
         return any(atom in each.mailboxes for each in outer.lists) or _covers_domain(outer, atom.rpartition("@")[2])
     return _covers_domain(outer, atom)
+
+
+def common_atoms(one: Entries, other: Entries) -> set[Atom]:
+    """Return the entries of either that the other names as well; ``*`` if both name everybody."""
+    if one.everything and other.everything:
+        return {EVERYTHING}
+    found = {atom for atom in atoms(one) if covers_atom(other, atom)}
+    return found | {atom for atom in atoms(other) if covers_atom(one, atom)}
 
 
 def shared_atoms(first: Entries, second: Entries) -> set[Atom]:

@@ -115,3 +115,14 @@ def test_the_table_shows_names_as_they_are(main_file: Path) -> None:
     assert "[bold]Plain" in output
     assert "Off (disabled)" in output
     assert "ports: 25, 587, 465" in output
+
+
+def test_rules_that_do_not_decide_are_marked(main_file: Path) -> None:
+    rules = "[{name: off, to: [a.example], enabled: false}, {name: watched, to: [b.example], mode: monitor}]"
+    action = main_file.parent / "proxy-actions" / "Plain.yaml"
+    action.write_text(f"kind: client\nstarttls: {{rules: {rules}}}\n")
+    assert views(main_file)["[bold]Plain"]["rules"] == [
+        "off (disabled): sender optional, recipient preferred, offer honest",
+        "watched (monitor): sender optional, recipient preferred, offer honest",
+        "(default): sender optional, recipient preferred, offer honest",
+    ]

@@ -1,4 +1,4 @@
-"""Every notice about rules with its exact message: ``notices/*.txt``, written as ``mistakes/*.txt`` are.
+"""Notices about rules, each with its exact message: ``notices/*.txt``, written as ``mistakes/*.txt`` are.
 
 Beside the file of a case stand a few others that it may name. Of an action, only notices of its own file are looked at.
 """
