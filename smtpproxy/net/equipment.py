@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from OpenSSL import SSL
 
@@ -17,13 +18,17 @@ from smtpproxy.lru import CacheFigures
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.certificates import Leaf
+from smtpproxy.policy.model import TlsProfile
 from smtpproxy.session.actions import AcceptTls, ConnectTls
 from smtpproxy.spool import Spools
 from smtpproxy.transport.contexts import Contexts
+from smtpproxy.transport.profile_files import ProfileFiles
 from smtpproxy.transport.resumption import TlsSessions
 from smtpproxy.transport.trust import TrustStore
 from smtpproxy.transport.upstream_handshake import UpstreamHandshake
 from smtpproxy.transport.verification import certificate_figures
+
+_NO_PROFILES: Final[Mapping[str, ProfileFiles]] = MappingProxyType({})
 
 
 class Equipment:
@@ -34,7 +39,8 @@ class Equipment:
         proxy_server: the Proxy Server certificates.
         mint: makes leaves.
         contexts: makes and keeps TLS contexts.
-        trust: whom upstream's chains are verified against.
+        trust: whom peers' chains are verified against.
+        profiles: what takes its place under each TLS profile that names files of its own, by the profile's name.
         spools: makes spools.
         broken_tls: remembers upstreams whose TLS broke.
         directory: knows recipient domains.
@@ -42,8 +48,8 @@ class Equipment:
     """
 
     __slots__ = (
-        "_contexts", "_mint", "_proxy_server", "_tls_sessions", "_trust", "broken_tls", "directory", "reactor",
-        "spools", "write",
+        "_contexts", "_files", "_mint", "_profiles", "_proxy_server", "_tls_sessions", "broken_tls", "directory",
+        "reactor", "spools", "write",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -54,6 +60,7 @@ class Equipment:
         mint: Mint,
         contexts: Contexts,
         trust: TrustStore,
+        profiles: Mapping[str, ProfileFiles] = _NO_PROFILES,
         spools: Spools,
         broken_tls: BrokenTls,
         directory: Directory,
@@ -67,17 +74,19 @@ class Equipment:
         self._proxy_server = proxy_server
         self._mint = mint
         self._contexts = contexts
-        self._trust = trust
+        self._files = ProfileFiles(trust)
+        self._profiles = profiles
         self._tls_sessions = TlsSessions()  # one for a configuration: under the next, all is verified anew
 
     def server_context(self, request: AcceptTls) -> SSL.Context:
         """Return the context that shows the certificate which was decided on."""
-        credential = self._credential(request)
-        return self._contexts.server(request.profile, credential.certificates, credential.key, credential.fingerprint)
+        shown = self._credential(request)
+        asking = self._files_of(request.profile).trust if request.request_certificate else None
+        return self._contexts.server(request.profile, shown.certificates, shown.key, shown.fingerprint, asking)
 
     def upstream_handshake(self, request: ConnectTls, address: tuple[str, int]) -> UpstreamHandshake:
         """Return the handshake to be made with the upstream that was dialled at ``address``."""
-        context = self._contexts.client(request.profile, self._trust)
+        context = self._contexts.client(request.profile, *self._files_of(request.profile))
         return UpstreamHandshake(self._tls_sessions, context, address, request.server_name)
 
     @property
@@ -91,6 +100,9 @@ class Equipment:
             "broken-tls": self.broken_tls.figures,
             **self.directory.figures,
         }
+
+    def _files_of(self, profile: TlsProfile) -> ProfileFiles:
+        return self._profiles[profile.name] if profile.names_files else self._files
 
     def _credential(self, request: AcceptTls) -> Credential:
         choice = request.certificate

@@ -73,13 +73,48 @@ class CertificateValidation(IdentityEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The files of a certificate chain and its key."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class TlsProfile:
-    """Protocol versions, key exchange and certificate validation, shared by many proxy actions."""
+    """Protocol versions, cipher suites and certificate validation, shared by many proxy actions.
+
+    Args:
+        name: its name, which no other has.
+        minimum_version: the oldest that either leg may negotiate.
+        pfs: which key exchanges there are.
+        certificate_validation: what an upstream certificate that is not valid leads to.
+        ciphers: OpenSSL's names of the suites of TLS 1.2 and older, best first; empty for ours.
+        tls13_ciphers: the same of TLS 1.3.
+        trusted: where the authorities are that peers are checked with, ``None`` for the gateway's.
+        crl: files of revocation lists.
+        client_certificate: what an upstream is shown that asks for a certificate, ``None`` for nothing.
+    """
 
     name: str
     minimum_version: TlsVersion = TlsVersion.TLS1_2
     pfs: Pfs = Pfs.ALLOWED
     certificate_validation: CertificateValidation = CertificateValidation.AUDIT
+    ciphers: tuple[str, ...] = ()
+    tls13_ciphers: tuple[str, ...] = ()
+    trusted: str | None = None
+    crl: tuple[str, ...] = ()
+    client_certificate: ClientCertificate | None = None
+
+    @property
+    def names_files(self) -> bool:
+        """Whether it needs more than the gateway's own trust."""
+        return bool(self.trusted or self.crl or self.client_certificate)
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it takes versions that RFC 8996 forbids."""
+        return self.minimum_version < TlsVersion.TLS1_2
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,5 +25,8 @@ def profile_problem(profile: TlsProfile) -> str | None:
 
 
 def needs_rsa(profile: TlsProfile) -> bool:
-    """Return whether clients can only be shown an RSA key: without forward secrecy it decrypts the key exchange."""
-    return profile.pfs is Pfs.NONE
+    """Return whether clients can only be shown an RSA key: every suite of TLS 1.2 that they may choose demands one."""
+    if profile.pfs is Pfs.NONE:
+        return True
+    below_tls13 = profile.minimum_version < TlsVersion.TLS1_3
+    return below_tls13 and bool(profile.ciphers) and not any("ECDSA" in name for name in profile.ciphers)

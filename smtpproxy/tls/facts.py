@@ -51,6 +51,7 @@ class TlsReason(IdentityEnum):
     CERTIFICATE_NOT_TRUSTED = "certificate-not-trusted"  # RFC 8460 s4.3.1
     VALIDATION_FAILURE = "validation-failure"  # RFC 8460 s4.3.1, all other failures of a chain
     CERTIFICATE_REVOKED = "certificate-revoked"
+    REVOCATION_LIST_EXPIRED = "revocation-list-expired"  # of an issuer in the chain; not yet valid counts too
     CERTIFICATE_TOO_WEAK = "certificate-too-weak"  # key or digest below the security level
     CERTIFICATE_WRONG_PURPOSE = "certificate-wrong-purpose"
     CHAIN_TOO_LONG = "chain-too-long"
@@ -58,6 +59,7 @@ class TlsReason(IdentityEnum):
     HELLO_TOO_LONG = "hello-too-long"
     NO_COMMON_VERSION = "no-common-version"
     NO_COMMON_CIPHER = "no-common-cipher"
+    CLIENT_CERTIFICATE_REQUIRED = "client-certificate-required"  # upstream asked for one, and there was none to show
     PEER_ALERT = "peer-alert"  # the peer refused us; the detail names its alert
     CONNECTION_CLOSED = "connection-closed"
     TIMED_OUT = "timed-out"

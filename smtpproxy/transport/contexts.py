@@ -13,24 +13,23 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from smtpproxy.lru import CacheFigures, Lru
-from smtpproxy.policy.model import CertificateValidation, Pfs, TlsProfile
-from smtpproxy.tls.facts import TlsVersion
-from smtpproxy.transport.openssl import OpenSslError, set_groups
+from smtpproxy.policy.model import Pfs, TlsProfile
+from smtpproxy.transport.openssl import note_certificate_requests, set_groups
+from smtpproxy.transport.suites import client_suites, server_suites, tls13_suites
+from smtpproxy.transport.vetting import ask_client, vet_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     from smtpproxy.tls.hello import ClientHello
+    from smtpproxy.transport.profile_files import OwnCertificate
     from smtpproxy.transport.trust import TrustStore
-
-MAX_CHAIN_CERTIFICATES = 10
-"""Certificates of a chain that are verified; real chains have two to four."""
 
 MAX_SERVER_CONTEXTS = 1024
 """About 20 KiB each; one is made in 0.4 ms."""
@@ -44,30 +43,6 @@ TICKET_LIFETIME_S = 2 * 60 * 60
 TICKET_KEY_LIFETIME_S = 12 * 60 * 60
 """A context has a ticket key of its own, which opens every session of TLS 1.2 that a ticket was given in: RFC 9325 s3.4
 wants it changed each week at least, and tickets to live half as long as their key at most. It goes with the context."""
-
-_SERVER_SUITES = {
-    Pfs.NONE: "kRSA+AESGCM",
-    Pfs.ALLOWED: "ECDHE+AESGCM:ECDHE+CHACHA20",
-    Pfs.REQUIRED: "ECDHE+AESGCM:ECDHE+CHACHA20",
-}
-"""Under ``allowed`` too clients have forward secrecy: one that knows AES-GCM knows ECDHE."""
-
-_CLIENT_SUITES = {
-    Pfs.NONE: "kRSA+AESGCM",
-    Pfs.ALLOWED: "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+aRSA+AESGCM:kRSA+AESGCM",
-    Pfs.REQUIRED: "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+aRSA+AESGCM",
-}
-"""Upstreams are what they are: ``allowed`` takes static RSA last, for the next thing is mail in clear."""
-
-_LEGACY_SUITES = {
-    Pfs.NONE: "kRSA+AESGCM:kRSA+AES",
-    Pfs.ALLOWED: "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:kRSA+AESGCM:kRSA+AES",
-    Pfs.REQUIRED: "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES",
-}
-"""For a minimum below TLS 1.2, whose suites all are CBC."""
-
-_TLS13_SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-"""AES-128 first: with it a handshake's key schedule takes SHA-256, 7 % less CPU than AES-256 with SHA-384."""
 
 _SERVER_GROUPS = "X25519MLKEM768:X25519:P-256:P-384:P-521"
 _CLIENT_GROUPS = "X25519:X25519MLKEM768:P-256:P-384:P-521"
@@ -84,6 +59,7 @@ _MODE_ENABLE_PARTIAL_WRITE = 1
 """SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and has no name for: a call would write one record and return."""
 
 _SESSION_ID_CONTEXT = b"smtpproxy"
+_ASKING_SESSION_ID_CONTEXT = b"smtpproxy, client certificates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +77,8 @@ class Contexts:
     """
 
     def __init__(self, limit: int = MAX_SERVER_CONTEXTS, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._servers: Lru[tuple[TlsProfile, str], _Aging] = Lru(limit)
-        self._clients: Lru[tuple[TlsProfile, TrustStore], SSL.Context] = Lru(MAX_CLIENT_CONTEXTS)
+        self._servers: Lru[tuple[TlsProfile, str, TrustStore | None], _Aging] = Lru(limit)
+        self._clients: Lru[tuple[TlsProfile, TrustStore, OwnCertificate | None], SSL.Context] = Lru(MAX_CLIENT_CONTEXTS)
         self._monotonic = monotonic
 
     @property
@@ -116,6 +92,7 @@ class Contexts:
         certificates: Sequence[x509.Certificate],
         key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
         fingerprint: str,
+        asking: TrustStore | None = None,
     ) -> SSL.Context:
         """Return the context of the client leg that shows ``certificates``; its tickets open no session of another.
 
@@ -124,19 +101,30 @@ class Contexts:
             certificates: the chain to send, the leaf first.
             key: the leaf's.
             fingerprint: what tells this chain from every other.
+            asking: clients are asked for a certificate, which is verified against these; ``None`` to ask for none.
         """
-        aging, now_s = self._servers.get((profile, fingerprint)), self._monotonic()
+        wanted, now_s = (profile, fingerprint, asking), self._monotonic()
+        aging = self._servers.get(wanted)
         if aging is None or now_s >= aging.renew_at_s:
-            aging = _Aging(_server_context(profile, certificates, key), now_s + TICKET_KEY_LIFETIME_S)
-            self._servers.put((profile, fingerprint), aging)
+            context = _server_context(profile, certificates, key)
+            if asking is not None:
+                _ask(context, profile, asking)
+            aging = _Aging(context, now_s + TICKET_KEY_LIFETIME_S)
+            self._servers.put(wanted, aging)
         return aging.context
 
-    def client(self, profile: TlsProfile, trust: TrustStore) -> SSL.Context:
-        """Return the context of every upstream leg under ``profile``, which verifies against ``trust``."""
-        context = self._clients.get((profile, trust))
+    def client(self, profile: TlsProfile, trust: TrustStore, shown: OwnCertificate | None = None) -> SSL.Context:
+        """Return the context of every upstream leg under ``profile``.
+
+        Args:
+            profile: versions, suites, and what a chain that is not valid leads to.
+            trust: whom upstream's chain is verified against.
+            shown: what an upstream that asks is shown, ``None`` for nothing.
+        """
+        context = self._clients.get((profile, trust, shown))
         if context is None:
-            context = _client_context(profile, trust)
-            self._clients.put((profile, trust), context)
+            context = _client_context(profile, trust, shown)
+            self._clients.put((profile, trust, shown), context)
         return context
 
 
@@ -150,53 +138,51 @@ def limit_tickets(connection: SSL.Connection, hello: ClientHello) -> None:
         connection.set_options(SSL.OP_NO_TICKET)
 
 
-def validation_of(context: SSL.Context) -> CertificateValidation:
-    """Return what the profile behind a context wants of the peer's certificate: off on the client leg."""
-    validation = context.get_app_data()
-    return validation if isinstance(validation, CertificateValidation) else CertificateValidation.OFF
-
-
 def _server_context(
     profile: TlsProfile,
     certificates: Sequence[x509.Certificate],
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
 ) -> SSL.Context:
-    context = _context(profile, _suites(profile, _SERVER_SUITES))
+    context = _context(profile, server_suites(profile))
     _set_groups(context, _SERVER_GROUPS)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA)
     # Sessions resume by tickets alone: OpenSSL's cache would hold 20,480 of them in each context, and that cannot be
-    # changed from here. A ticket says nothing of who the client is: no certificate of a client is asked for.
+    # changed from here. A ticket says nothing of who the client is: where a certificate is asked for there is none.
     context.set_session_id(_SESSION_ID_CONTEXT)
     context.set_timeout(TICKET_LIFETIME_S)
+    _show(context, certificates, key)
+    # No ALPN callback on purpose: an offer is then passed over, and not answered with a fatal alert.
+    return context
+
+
+def _ask(context: SSL.Context, profile: TlsProfile, trust: TrustStore) -> None:
+    """Ask clients for a certificate in each handshake: a session that is resumed would vouch for nobody."""
+    ask_client(context, profile.certificate_validation, trust)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_id(_ASKING_SESSION_ID_CONTEXT)
+
+
+def _client_context(profile: TlsProfile, trust: TrustStore, shown: OwnCertificate | None) -> SSL.Context:
+    context = _context(profile, client_suites(profile))
+    _set_groups(context, _CLIENT_GROUPS)
+    vet_upstream(context, profile.certificate_validation, trust)
+    if shown is None:
+        note_certificate_requests(context)
+    else:
+        _show(context, shown.certificates, shown.key)
+    return context
+
+
+def _show(
+    context: SSL.Context,
+    certificates: Sequence[x509.Certificate],
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+) -> None:
     leaf, *issuers = certificates
     context.use_certificate(leaf)
     for issuer in issuers:
         context.add_extra_chain_cert(issuer)
     context.use_privatekey(key)
-    # No ALPN callback on purpose: an offer is then passed over, and not answered with a fatal alert.
-    return context
-
-
-def _client_context(profile: TlsProfile, trust: TrustStore) -> SSL.Context:
-    context = _context(profile, _suites(profile, _CLIENT_SUITES))
-    _set_groups(context, _CLIENT_GROUPS)
-    context.set_app_data(profile.certificate_validation)
-    _trust(context, trust)
-    context.set_verify_depth(MAX_CHAIN_CERTIFICATES)
-    # Without a callback OpenSSL verifies under VERIFY_NONE all the same, goes on, and keeps the first error for
-    # SSL_get_verify_result, in the session too. A callback costs, and leaves no trace of an error that it lets pass.
-    enforce = profile.certificate_validation is CertificateValidation.ENFORCE
-    context.set_verify(SSL.VERIFY_PEER if enforce else SSL.VERIFY_NONE)
-    return context
-
-
-def _trust(context: SSL.Context, trust: TrustStore) -> None:
-    store = context.get_cert_store()
-    if store is None:  # as pyOpenSSL's types have it; a new context always has one
-        raise OpenSslError("a new context has no certificate store")
-    for authority in trust.authorities:
-        store.add_cert(authority)
-    store.set_flags(crypto.X509StoreFlags.X509_STRICT)
 
 
 def _context(profile: TlsProfile, suites: str) -> SSL.Context:
@@ -205,7 +191,7 @@ def _context(profile: TlsProfile, suites: str) -> SSL.Context:
     if profile.pfs is Pfs.NONE:
         context.set_max_proto_version(SSL.TLS1_2_VERSION)  # TLS 1.3 has forward secrecy always
     context.set_cipher_list(suites.encode("ascii"))
-    context.set_tls13_ciphersuites(_TLS13_SUITES)
+    context.set_tls13_ciphersuites(tls13_suites(profile))
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
@@ -216,13 +202,3 @@ def _context(profile: TlsProfile, suites: str) -> SSL.Context:
 def _set_groups(context: SSL.Context, groups: str) -> None:
     if not set_groups(context, groups):
         set_groups(context, _OLD_GROUPS)
-
-
-def _is_legacy(profile: TlsProfile) -> bool:
-    return profile.minimum_version < TlsVersion.TLS1_2
-
-
-def _suites(profile: TlsProfile, modern: Mapping[Pfs, str]) -> str:
-    if profile.minimum_version >= TlsVersion.TLS1_2:
-        return f"{modern[profile.pfs]}:@SECLEVEL=2"
-    return f"{_LEGACY_SUITES[profile.pfs]}:!AESCCM8:@SECLEVEL=0"  # level 1 refuses the SHA-1 that TLS 1.0 is made of

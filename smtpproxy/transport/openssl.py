@@ -1,14 +1,15 @@
 """The few functions of OpenSSL that pyOpenSSL has no public name for, checked at start.
 
 Source: SSL_get_verify_result(3), SSL_session_reused(3), SSL_CTX_set1_groups_list(3), X509_verify_cert_error_string(3),
-i2d_SSL_SESSION(3), SSL_get_peer_cert_chain(3).
+i2d_SSL_SESSION(3), SSL_get_peer_cert_chain(3), SSL_CTX_set_cert_cb(3), SSL_CTX_add_client_CA(3), i2d_X509_NAME(3),
+X509_STORE_add_crl(3).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from smtpproxy.errors import SmtpProxyError
 
@@ -39,6 +40,14 @@ _NEEDED = (
     "SSL_get_peer_cert_chain",
     "sk_X509_num",
     "sk_X509_value",
+    "SSL_CTX_set_cert_cb",
+    "SSL_CTX_add_client_CA",
+    "X509_get_issuer_name",
+    "X509_get_subject_name",
+    "i2d_X509_NAME",
+    "d2i_X509_CRL_bio",
+    "X509_CRL_free",
+    "X509_STORE_add_crl",
 )
 
 RECORD_OCTETS = 16384
@@ -83,7 +92,9 @@ def require_openssl() -> None:
     missing = [name for name in _NEEDED if not hasattr(_lib, name)]
     missing += [name for name in ("_context",) if not hasattr(context, name)]
     missing += [
-        name for name in ("_ssl", "_from_ssl", "_into_ssl", "_raise_ssl_error") if not hasattr(connection, name)
+        name
+        for name in ("_ssl", "_from_ssl", "_into_ssl", "_raise_ssl_error", "_reverse_mapping")
+        if not hasattr(connection, name)
     ]
     if missing:
         raise OpenSslError(f"this pyOpenSSL (on {found}) has no {', '.join(missing)}; install pyOpenSSL 26.2 or newer")
@@ -132,6 +143,78 @@ def set_groups(context: SSL.Context, groups: str) -> bool:
     if not done:
         _lib.ERR_clear_error()  # else the next failure anywhere would report this one
     return bool(done)
+
+
+def issuer_name(certificate: crypto.X509) -> bytes:
+    """Return the encoded name of who issued a certificate, which may be one that others do not parse."""
+    return _encoded_name(_lib.X509_get_issuer_name(certificate._x509))  # noqa: SLF001
+
+
+def subject_name(certificate: crypto.X509) -> bytes:
+    """Return the encoded name of whom a certificate is for."""
+    return _encoded_name(_lib.X509_get_subject_name(certificate._x509))  # noqa: SLF001
+
+
+def _encoded_name(name: Any) -> bytes:  # noqa: ANN401  # a cffi pointer has no type
+    encoded = _ffi.new("unsigned char **")
+    count = _lib.i2d_X509_NAME(name, encoded)
+    if count < 0:
+        raise OpenSslError("a name cannot be encoded")
+    octets: bytes = _ffi.buffer(encoded[0], count)[:]
+    _lib.OPENSSL_free(encoded[0])
+    return octets
+
+
+def parse_crl(der: bytes) -> Any:  # noqa: ANN401  # a cffi pointer has no type
+    """Return a revocation list as stores take it: parsed once, however many share it.
+
+    Raises:
+        OpenSslError: it is damaged.
+    """
+    bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
+    _lib.BIO_write(bio, der, len(der))
+    parsed = _lib.d2i_X509_CRL_bio(bio, _ffi.NULL)
+    if parsed == _ffi.NULL:
+        _lib.ERR_clear_error()
+        raise OpenSslError("OpenSSL cannot parse it")
+    return _ffi.gc(parsed, _lib.X509_CRL_free)
+
+
+def add_crl(store: crypto.X509Store, crl: Any) -> None:  # noqa: ANN401  # a cffi pointer has no type
+    """Put a revocation list that was parsed into a store."""
+    if _lib.X509_STORE_add_crl(store._store, crl) != 1:  # noqa: SLF001
+        raise OpenSslError("a store does not take a revocation list")
+
+
+def name_authority(context: SSL.Context, authority: crypto.X509) -> None:
+    """Name an authority to the clients that a context asks for a certificate."""
+    if _lib.SSL_CTX_add_client_CA(context._context, authority._x509) != 1:  # noqa: SLF001
+        raise OpenSslError("the name of an authority cannot be sent to clients")
+
+
+class _Requested:
+    """What a connection bears whose server has asked for a certificate that we do not have."""
+
+
+_REQUESTED: Final = _Requested()
+
+
+@_ffi.callback("int (*)(SSL *, void *)")  # type: ignore[untyped-decorator]
+def _note_request(ssl: Any, _argument: Any) -> int:  # noqa: ANN401  # cffi pointers have no type
+    connection = SSL.Connection._reverse_mapping.get(ssl)  # noqa: SLF001
+    if connection is not None:
+        connection.set_app_data(_REQUESTED)
+    return 1  # go on without a certificate
+
+
+def note_certificate_requests(context: SSL.Context) -> None:
+    """Have each connection of an upstream leg without a certificate note whether it was asked for one."""
+    _lib.SSL_CTX_set_cert_cb(context._context, _note_request, _ffi.NULL)  # noqa: SLF001
+
+
+def certificate_was_requested(connection: SSL.Connection) -> bool:
+    """Return whether upstream has asked for a certificate, and was shown none."""
+    return connection.get_app_data() is _REQUESTED
 
 
 def feed(connection: SSL.Connection, ciphertext: bytes | memoryview) -> None:

@@ -1,4 +1,4 @@
-"""Load the authorities that upstream's chains are verified against.
+"""Load the authorities that peers' chains are verified against.
 
 Source: RFC 5280 s6.1.1 (trust anchors); RFC 7468 (PEM).
 """
@@ -17,6 +17,8 @@ from smtpproxy.errors import SmtpProxyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from smtpproxy.transport.revocation import RevocationList
 
 SYSTEM = "system"
 
@@ -49,7 +51,7 @@ class TrustError(SmtpProxyError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrustStore:
-    """The authorities' certificates, loaded once; one store is the same as itself only.
+    """The authorities' certificates and revocation lists, loaded once; one store is the same as itself only.
 
     They are OpenSSL's own objects, which every context shares; and it takes roots that others no longer parse (system
     bundles have one whose serial number is 0).
@@ -57,6 +59,12 @@ class TrustStore:
 
     authorities: tuple[crypto.X509, ...]
     source: str
+    lists: tuple[RevocationList, ...] = ()
+
+    @property
+    def listed(self) -> frozenset[bytes]:
+        """The encoded names of the issuers that there is a revocation list of."""
+        return frozenset(each.issuer for each in self.lists)
 
     def __repr__(self) -> str:
         return f"TrustStore({self.source}, {len(self.authorities)} authorities)"

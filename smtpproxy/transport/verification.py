@@ -17,11 +17,15 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from smtpproxy.lru import CacheFigures
-from smtpproxy.policy.model import CertificateValidation
-from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsFailure, TlsReason, TlsVersion
+from smtpproxy.tls.facts import Chain, PeerCertificate, Revocation, TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.tls.names import ascii_name, parse_address
-from smtpproxy.transport.contexts import validation_of
-from smtpproxy.transport.openssl import session_reused, verify_error_text, verify_result
+from smtpproxy.transport.openssl import (
+    certificate_was_requested,
+    session_reused,
+    verify_error_text,
+    verify_result,
+)
+from smtpproxy.transport.vetting import first_error, vetting_of
 
 MAX_CACHED_CERTIFICATES = 4096
 """Peers' certificates whose names are kept, 2 to 4 KiB each: parsing one takes longer than everything else here."""
@@ -43,6 +47,8 @@ _CHAIN_REASONS = {
     20: TlsReason.CERTIFICATE_NOT_TRUSTED,  # issuer not found locally
     21: TlsReason.CERTIFICATE_NOT_TRUSTED,  # nothing but a leaf of an unknown issuer
     27: TlsReason.CERTIFICATE_NOT_TRUSTED,
+    11: TlsReason.REVOCATION_LIST_EXPIRED,  # not yet valid
+    12: TlsReason.REVOCATION_LIST_EXPIRED,
     22: TlsReason.CHAIN_TOO_LONG,
     23: TlsReason.CERTIFICATE_REVOKED,
     26: TlsReason.CERTIFICATE_WRONG_PURPOSE,
@@ -68,6 +74,10 @@ _FAILURES = (
 )
 """By a part of OpenSSL's words; they have no numbers that outlive a version."""
 
+_REFUSALS = frozenset({TlsReason.PEER_ALERT, TlsReason.CONNECTION_CLOSED})
+"""How a server ends a handshake in which it misses our certificate: `handshake_failure`, from TLS 1.3 on
+`certificate_required`, or without a word."""
+
 
 def facts_of(connection: SSL.Connection, server_name: str | None) -> TlsFacts:
     """Return what a finished handshake established.
@@ -86,6 +96,7 @@ def facts_of(connection: SSL.Connection, server_name: str | None) -> TlsFacts:
         peer=peer,
         chain=chain,
         reason=reason,
+        revocation=_revocation(connection, chain, reason),
     )
 
 
@@ -125,6 +136,13 @@ def failure_of(error: BaseException | TlsFailure, connection: SSL.Connection | N
         error: what the handshake raised, or a failure that is known already, which comes back as it is.
         connection: the one that failed, for the verdict on the peer's certificate.
     """
+    failure = _failure_of(error, connection)
+    if connection is not None and failure.reason in _REFUSALS and certificate_was_requested(connection):
+        return replace(failure, reason=TlsReason.CLIENT_CERTIFICATE_REQUIRED)
+    return failure
+
+
+def _failure_of(error: BaseException | TlsFailure, connection: SSL.Connection | None) -> TlsFailure:
     if isinstance(error, TlsFailure):
         return error
     if isinstance(error, SSL.ZeroReturnError | SSL.SysCallError):
@@ -147,10 +165,20 @@ def chain_reason(number: int) -> TlsReason:
 def _verdict(connection: SSL.Connection, peer: PeerCertificate | None) -> tuple[Chain, TlsReason | None]:
     if peer is None:
         return Chain.ABSENT, None
-    if validation_of(connection.get_context()) is CertificateValidation.OFF:
+    number = first_error(connection)
+    if number is None:
         return Chain.UNCHECKED, None
-    number = verify_result(connection)
     return (Chain.INVALID, chain_reason(number)) if number else (Chain.VALID, None)
+
+
+def _revocation(connection: SSL.Connection, chain: Chain, reason: TlsReason | None) -> Revocation:
+    """What revocation lists say; of a valid chain it is known only if there is one of the leaf's issuer."""
+    if reason is TlsReason.CERTIFICATE_REVOKED:
+        return Revocation.REVOKED
+    vetting = vetting_of(connection.get_context())
+    certificate = connection.get_peer_certificate() if vetting.listed and chain is Chain.VALID else None
+    is_listed = certificate is not None and vetting.covers(certificate)
+    return Revocation.GOOD if is_listed else Revocation.UNCHECKED
 
 
 def _peer_certificate(connection: SSL.Connection) -> PeerCertificate | None:

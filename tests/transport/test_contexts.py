@@ -8,8 +8,9 @@ from OpenSSL import SSL
 from smtpproxy.policy.model import CertificateValidation, Pfs, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
 from smtpproxy.tls.hello import ClientHello, HelloCollector, parse_client_hello
-from smtpproxy.transport.contexts import Contexts, validation_of
+from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.trust import TrustStore, load_trust
+from smtpproxy.transport.vetting import Vetting, vetting_of
 from tests.handshakes import plain_client, plain_server, shake
 from tests.pki import Pair, Wanted, make_intermediate, make_leaf, make_root
 
@@ -237,5 +238,5 @@ def test_no_more_contexts_are_kept_than_the_limit(ecdsa: Pair) -> None:
 def test_a_context_knows_what_its_profile_wants_verified(ecdsa: Pair, trust: TrustStore) -> None:
     for validation in CertificateValidation:
         wanted = TlsProfile("test", certificate_validation=validation)
-        assert validation_of(Contexts().client(wanted, trust)) is validation
-    assert validation_of(server(profile(), ecdsa)) is CertificateValidation.OFF
+        assert vetting_of(Contexts().client(wanted, trust)).validation is validation
+    assert vetting_of(server(profile(), ecdsa)) == Vetting(CertificateValidation.OFF)
