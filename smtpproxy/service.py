@@ -225,6 +225,7 @@ class Workshop:
             mint=mint,
             contexts=Contexts(SERVER_CONTEXTS),
             trust=configuration.certificates.trusted,
+            profiles=configuration.profiles,
             spools=spools,
             broken_tls=self._broken_tls,
             directory=directory,

@@ -34,7 +34,7 @@ class CertificateLoader:
         ]
         proxy = self.authority(section.proxy_authority, (*loc, "proxy_authority"))
         untrusted = self.authority(section.untrusted_authority, (*loc, "untrusted_authority"))
-        trusted = self._trusted(section.trusted, (*loc, "trusted"))
+        trusted = self.trusted(section.trusted, (*loc, "trusted"))
         found = tuple(server for server in servers if server)
         if proxy is None or untrusted is None or trusted is None or len(found) < len(servers):
             return None
@@ -49,6 +49,14 @@ class CertificateLoader:
         """Return an authority, ``None`` if it cannot sign."""
         return self._load(pair, loc, load_authority)
 
+    def trusted(self, text: str, loc: Loc) -> TrustStore | None:
+        """Return the authorities that peers are checked with, ``None`` if they cannot be used."""
+        try:
+            return load_trust(SYSTEM if text == SYSTEM else self._home.resolve(text))
+        except TrustError as error:
+            self._report.problem(self._document.problem(loc, f"{error.path}: {error.message}"))
+            return None
+
     def _load(self, pair: KeyPairSection, loc: Loc, load: Callable[[Path, Path], Credential]) -> Credential | None:
         certificate, key = self._home.resolve(pair.certificate), self._home.resolve(pair.key)
         try:
@@ -61,13 +69,6 @@ class CertificateLoader:
         for notice in credential.notices:
             self._report.notice(self._document.problem(loc, notice))
         return credential
-
-    def _trusted(self, text: str, loc: Loc) -> TrustStore | None:
-        try:
-            return load_trust(SYSTEM if text == SYSTEM else self._home.resolve(text))
-        except TrustError as error:
-            self._report.problem(self._document.problem(loc, f"{error.path}: {error.message}"))
-            return None
 
     def _check_distinct(self, proxy: Credential, untrusted: Credential) -> None:
         """A client that trusts one authority must not thereby trust the other."""

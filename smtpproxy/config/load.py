@@ -26,6 +26,7 @@ from smtpproxy.config.listening import check_listening
 from smtpproxy.config.lists import read_lists
 from smtpproxy.config.policy_checks import PolicyChecks
 from smtpproxy.config.problems import ConfigurationErrors, Report
+from smtpproxy.config.profile_loader import ProfileLoader
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.resolver import ResolverSection, check_resolver, resolver_settings
 from smtpproxy.config.section import part, problems
@@ -54,7 +55,8 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
     """
     report = Report()
     folder = path.parent
-    profiles = make_profiles(read_folder(folder / PROFILES, report), report)
+    documents = read_folder(folder / PROFILES, report)
+    profiles = make_profiles(documents, report)
     lists = read_lists(folder / LISTS, report)
     actions = make_actions(read_folder(folder / ACTIONS, report), profiles, lists, report)
     try:
@@ -62,8 +64,9 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
     except ConfigurationErrors as errors:
         report.include(errors)
         raise ConfigurationErrors(report.problems, report.notices) from None
+    loader = ProfileLoader(documents, profiles, Home.of(path), report)
     configuration = _Assembly(document, Home.of(path), report, host_name or socket.gethostname()).assemble(
-        actions, lists
+        actions, lists, loader
     )
     report.conclude()
     if configuration is None:
@@ -81,7 +84,9 @@ class _Assembly:
         self._host_name = host_name
         self._certificates = CertificateLoader(document, home, report)
 
-    def assemble(self, actions: dict[str, ProxyAction | None], lists: dict[str, Entries]) -> Configuration | None:
+    def assemble(
+        self, actions: dict[str, ProxyAction | None], lists: dict[str, Entries], profiles: ProfileLoader
+    ) -> Configuration | None:
         self._report.problems.extend(problems(MainFile, self._document))
         document = self._document
         interception = part(InterceptionSection, document, "interception")
@@ -92,6 +97,7 @@ class _Assembly:
         check_resolver(document, resolver, self._report)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
+        profile_files = profiles.load(certificates.trusted if certificates else None)
         policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
         gateway = self._gateway()
         records = part(RecordsSection, document, "records")
@@ -107,6 +113,7 @@ class _Assembly:
             interception=_interception(interception),
             policies=policies,
             certificates=certificates,
+            profiles=MappingProxyType(profile_files),
             embedded=server,
             metrics=admin.metrics,
             records=self._home.resolve(records.file) if records.file else None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from smtpproxy.config.forms import words
+from smtpproxy.config.forms import FilePath, Form, refusal, words
+from smtpproxy.config.gateway_file import KeyPairSection
+from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
-from smtpproxy.policy.model import CertificateValidation, Pfs, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, ClientCertificate, Pfs, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
+from smtpproxy.transport.suites import TLS13_OPTIONAL, TLS13_SUITES
 
 _VERSIONS = {
     "tls1.0": TlsVersion.TLS1_0,
@@ -17,6 +20,24 @@ _VERSIONS = {
     "tls1.2": TlsVersion.TLS1_2,
     "tls1.3": TlsVersion.TLS1_3,
 }
+
+MAX_CIPHERS_CHARACTERS: Final = 2048
+"""All suites of TLS 1.2 and older, one by one, are not as long."""
+
+
+def _parse_ciphers(value: object) -> str:
+    if not isinstance(value, str):
+        raise refusal(f"{shown(value)} is not an OpenSSL cipher string; write one such as ECDHE+AESGCM:ECDHE+CHACHA20")
+    if not 0 < len(value) <= MAX_CIPHERS_CHARACTERS or not (value.isascii() and value.isprintable()):
+        raise refusal(f"must be one line of 1 to {MAX_CIPHERS_CHARACTERS} printable ASCII characters")
+    return value
+
+
+_CIPHERS: Final = Form(
+    "OpenSSL cipher string",
+    _parse_ciphers,
+    schema={"type": "string", "minLength": 1, "maxLength": MAX_CIPHERS_CHARACTERS, "pattern": "^[ -~]*$"},
+)
 
 
 class ProfileFile(Section):
@@ -39,6 +60,49 @@ class ProfileFile(Section):
         "recorded, and outbound clients see a leaf of the untrusted authority; `enforce` the leg is refused.",
     )
 
-    def profile(self, name: str) -> TlsProfile:
-        """Return the profile as policy knows it."""
-        return TlsProfile(name, self.minimum_protocol, self.pfs, self.certificate_validation)
+    ciphers: Annotated[str, _CIPHERS] | None = Field(
+        default=None,
+        description="The suites of TLS 1.2 and older that both legs may negotiate, best first; of these `pfs` takes "
+        "its choice, and those that encrypt nothing or show no certificate are left out. The security level follows "
+        "from `minimum_protocol`.",
+        json_schema_extra={"default": "ECDHE with AES-GCM or ChaCha20; upstream also DHE, and RSA as `pfs` has it"},
+    )
+    tls13_ciphers: tuple[Annotated[str, words({each: each for each in (*TLS13_SUITES, TLS13_OPTIONAL)})], ...] = Field(
+        default=TLS13_SUITES, description="The suites of TLS 1.3, best first.", min_length=1
+    )
+    trusted: FilePath | None = Field(
+        default=None,
+        description="The authorities that peers' certificates are checked with: `system`, a PEM file, or a directory "
+        "of PEM files.",
+        json_schema_extra={"default": "`certificates.trusted` of the main file"},
+    )
+    crl: tuple[FilePath, ...] = Field(
+        default=(),
+        description="Files of revocation lists, PEM or DER: a certificate whose issuer has one here must not stand in "
+        "it, and while the list is out of date it does not count as valid.",
+    )
+    client_certificate: KeyPairSection | None = Field(
+        default=None,
+        description="What an upstream is shown that asks for a certificate.",
+        json_schema_extra={"default": "none"},
+    )
+
+    def profile(self, name: str, ciphers: tuple[str, ...] = ()) -> TlsProfile:
+        """Return the profile as policy knows it.
+
+        Args:
+            name: the file's.
+            ciphers: the suites that its cipher string stands for.
+        """
+        pair = self.client_certificate
+        return TlsProfile(
+            name,
+            self.minimum_protocol,
+            self.pfs,
+            self.certificate_validation,
+            ciphers=ciphers,
+            tls13_ciphers=() if self.tls13_ciphers == TLS13_SUITES else self.tls13_ciphers,
+            trusted=self.trusted,
+            crl=self.crl,
+            client_certificate=ClientCertificate(pair.certificate, pair.key) if pair else None,
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.section import part, problems
 from smtpproxy.policy.profiles import profile_problem
+from smtpproxy.transport.suites import SuiteError, expand_suites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,16 @@ def _make_profile(name: str, document: Document, report: Report) -> TlsProfile |
     file = part(ProfileFile, document)
     if file is None:
         return None
-    profile = file.profile(name)
+    profile = file.profile(name, _suites(file, document, report))
     refused = profile_problem(profile)
     if refused:
         report.problem(document.problem(("pfs",), refused))
     return profile
+
+
+def _suites(file: ProfileFile, document: Document, report: Report) -> tuple[str, ...]:
+    try:
+        return expand_suites(file.ciphers, file.minimum_protocol, file.pfs) if file.ciphers else ()
+    except SuiteError as error:
+        report.problem(document.problem(("ciphers",), str(error)))
+        return ()

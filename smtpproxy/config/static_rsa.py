@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpproxy.policy.model import Direction, PortKind
-from smtpproxy.policy.profiles import needs_rsa
+from smtpproxy.policy.model import Direction, Pfs, PortKind
 from smtpproxy.policy.rules import SenderEncryption
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def static_rsa_profiles(policy: Policy) -> list[str]:
     """
     if policy.direction is not Direction.INBOUND or not policy.enabled:
         return []
-    return list(dict.fromkeys(profile.name for profile in _client_profiles(policy) if needs_rsa(profile)))
+    return list(dict.fromkeys(profile.name for profile in _client_profiles(policy) if profile.pfs is Pfs.NONE))
 
 
 def static_rsa_problem(profiles: Sequence[str], credentials: Sequence[Credential]) -> str | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from smtpproxy.authority.credentials import Credential
     from smtpproxy.policy.entries import Entries
     from smtpproxy.policy.model import Policy, PortKind
+    from smtpproxy.transport.profile_files import ProfileFiles
     from smtpproxy.transport.trust import TrustStore
 
 
@@ -105,6 +106,7 @@ class Configuration:
         interception: where connections arrive.
         policies: in their order; disabled ones too.
         certificates: what clients are shown, and what upstreams are checked with.
+        profiles: what goes with each TLS profile that names files of its own, by the profile's name.
         embedded: the embedded server, ``None`` for none.
         metrics: where Prometheus may ask, ``None`` for nowhere.
         records: the file that JSON records are appended to, ``None`` for none.
@@ -119,6 +121,7 @@ class Configuration:
     interception: Interception
     policies: tuple[Policy, ...]
     certificates: Certificates
+    profiles: Mapping[str, ProfileFiles]
     embedded: EmbeddedServer | None
     metrics: Endpoint | None
     records: Path | None

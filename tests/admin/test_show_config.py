@@ -70,12 +70,20 @@ message_rules:
   - {name: all, when: {client: 10.0.0.0/8}, final: deliver}
 tls_level_header: {honour: true, strip: false}
 """
+OLD = """\
+minimum_protocol: "tls1.0"
+certificate_validation: off
+ciphers: ECDHE+AES:AES128-SHA
+tls13_ciphers: [TLS_AES_256_GCM_SHA384]
+trusted: certs/demo-ca.pem
+client_certificate: {certificate: certs/proxy-server.pem, key: certs/proxy-server.key}
+"""
 FILES_OF_MINE = {
     "smtpproxy.yaml": MAIN,
     "proxy-actions/Mine.yaml": MINE,
     "proxy-actions/Bare.yaml": "kind: client\n",
     "proxy-actions/Unused.yaml": "kind: server\n",
-    "tls-profiles/Old.yaml": 'minimum_protocol: "tls1.0"\ncertificate_validation: off\n',
+    "tls-profiles/Old.yaml": OLD,
     "tls-profiles/Unused.yaml": "",
     "lists/friends.txt": "a.example\n*.b.example\n# c.example\n",
 }
@@ -158,10 +166,12 @@ def test_with_defaults_it_means_the_same(home: Path, output: str) -> None:
     assert [action.message_rules for action in _actions(after)] == [rules.message_rules for rules in _actions(before)]
 
 
-def _meaning(configuration: Configuration) -> tuple[Configuration, str]:
+def _meaning(configuration: Configuration) -> tuple[Configuration, list[str]]:
     """A store of trusted authorities equals itself alone, so where it comes from stands for it."""
     certificates = configuration.certificates
-    return replace(configuration, certificates=replace(certificates, trusted=NOBODY)), certificates.trusted.source
+    stores = [certificates.trusted, *(files.trust for files in configuration.profiles.values())]
+    bare = replace(configuration, certificates=replace(certificates, trusted=NOBODY), profiles={})
+    return bare, [store.source for store in stores]
 
 
 def _actions(configuration: Configuration) -> list[Any]:
