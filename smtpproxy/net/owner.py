@@ -159,9 +159,15 @@ class UpstreamOwner(LegOwner):
 
     def stream_closed(self, ending: Ending) -> None:
         """The connection has ended; one that brought nothing inside TLS has failed as good as its handshake."""
+        refused = None
         if self.handshake is not None:
             self.handshake.failed()
-        super().stream_closed(ending)
+            refused = self.handshake.refused(ending.value)
+        if refused is None:
+            super().stream_closed(ending)
+        else:
+            self._listener.forget(self._leg)
+            self._listener.post(TlsFailed(self._leg, refused))
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The upstream connection stands."""

@@ -202,7 +202,7 @@ class UpstreamOpening:
             return
         self.facts = None
         self._fell_short(failure, Reached.HANDSHAKE_FAILED)
-        if self.state is UpstreamState.OPENING:
+        if self.state in _IMPLICIT:
             self._lost(catalogue.SESSION_TLS_REFUSED, f"upstream-tls-{failure.reason.value}")
         elif failure.certificate:
             self._step(UpstreamStep.REFUSE_CERTIFICATE)
@@ -358,4 +358,7 @@ class UpstreamOpening:
 
 
 _GONE: Final = frozenset({UpstreamState.IDLE, UpstreamState.REFUSED, UpstreamState.CLOSED})
+_IMPLICIT: Final = frozenset({UpstreamState.OPENING, UpstreamState.GREETING})
+"""TLS fails in these on port 465 only: in TLS 1.3 upstream misses our certificate after our side is done."""
+
 _UNGREETED: Final = frozenset({UpstreamState.DIALLING, UpstreamState.GREETING})

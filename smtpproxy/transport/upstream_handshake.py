@@ -9,7 +9,7 @@ from typing import Final
 
 from OpenSSL import SSL
 
-from smtpproxy.tls.facts import TlsFacts, TlsVersion
+from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.transport import openssl
 from smtpproxy.transport.resumption import MAX_AGE_S, Destination, KeptSession, TlsSessions
 from smtpproxy.transport.ticket import ticket_of
@@ -67,6 +67,18 @@ class UpstreamHandshake:
         connection, self._connection = self._connection, None
         if connection is not None and self._facts is not None:
             self._keep(connection, self._facts)
+
+    def refused(self, detail: str) -> TlsFailure | None:
+        """Return why upstream ended a connection of TLS 1.3 before its first octets, ``None`` if TLS is not the cause.
+
+        There our side of the handshake is done before upstream looks at the certificate that it asked us for.
+
+        Args:
+            detail: how the connection ended.
+        """
+        if self._connection is None or not openssl.certificate_was_requested(self._connection):
+            return None
+        return TlsFailure(TlsReason.CLIENT_CERTIFICATE_REQUIRED, detail)
 
     def failed(self) -> None:
         """Offer this upstream no session for now: a server may choke on one."""

@@ -152,6 +152,15 @@ WITHOUT_UPSTREAM: dict[str, tuple[list[Event], str, str]] = {
         UNREACHABLE,
         "upstream-closed-tls-failed",
     ),
+    "misses our certificate behind the handshake": (
+        [
+            UpstreamConnected(),
+            Upgraded(Leg.UPSTREAM, tls_facts()),
+            TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.CLIENT_CERTIFICATE_REQUIRED)),
+        ],
+        TLS_REFUSED,
+        "upstream-tls-client-certificate-required",
+    ),
     "no greeting": (
         [UpstreamConnected(), Upgraded(Leg.UPSTREAM, tls_facts()), TimedOut(Timer.UPSTREAM)],
         UNREACHABLE,
