@@ -66,7 +66,12 @@ def _cells(view: PolicyView) -> tuple[str, ...]:
     return (
         f"{view.policy if view.enabled else f'{view.policy} (disabled)'}\n{view.direction}, {view.proxy_action}",
         f"{view.tls_support}\nports: {', '.join(map(str, view.ports)) or 'none'}",
-        f"{view.starttls}\n{view.profiles['starttls']}",
-        f"{view.implicit_tls}\n{view.profiles['implicit_tls']}",
+        f"{view.starttls}\n{_profile(view, 'starttls')}",
+        f"{view.implicit_tls}\n{_profile(view, 'implicit_tls')}",
         "\n".join(view.rules),
     )
+
+
+def _profile(view: PolicyView, kind: str) -> str:
+    name = view.profiles[kind]
+    return f"{name}, LEGACY: takes TLS before 1.2" if name in view.legacy else name

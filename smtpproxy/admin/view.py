@@ -29,6 +29,7 @@ class PolicyView:
         implicit_tls: the same for port 465.
         rules: each encryption rule with its levels.
         profiles: the TLS profile of each kind of TLS.
+        legacy: those of them that take versions before TLS 1.2.
     """
 
     policy: str
@@ -41,6 +42,7 @@ class PolicyView:
     implicit_tls: str
     rules: tuple[str, ...]
     profiles: dict[str, str]
+    legacy: tuple[str, ...]
 
 
 def view_policy(policy: Policy, configuration: Configuration) -> PolicyView:
@@ -57,6 +59,9 @@ def view_policy(policy: Policy, configuration: Configuration) -> PolicyView:
         implicit_tls=_inspected(_obstacle(policy, PortKind.SMTPS, configuration)),
         rules=tuple(map(_told, action.starttls.rules)),
         profiles={"starttls": action.starttls.profile.name, "implicit_tls": action.implicit_profile.name},
+        legacy=tuple(
+            dict.fromkeys(each.name for each in (action.starttls.profile, action.implicit_profile) if each.is_legacy)
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from smtpproxy.config.addresses import ANY
 from smtpproxy.config.gateway_file import PolicySection
 from smtpproxy.config.near import some
 from smtpproxy.config.policies import action_name, make_policy
+from smtpproxy.config.profile_checks import profile_notices
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
@@ -109,6 +110,8 @@ class PolicyChecks:
         self._notice_tls(number, policy)
         self._notice_addresses(number, policy)
         self._check_keys(number, policy)
+        for notice in profile_notices(policy, self._certificates.proxy_server if self._certificates else ()):
+            self._notice(number, "proxy_action", f"in {policy.action.name} {notice}")
         if interception:
             self._check_ports(number, policy, interception)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.section import part, problems
-from smtpproxy.policy.profiles import profile_problem
+from smtpproxy.policy.profiles import profile_notices, profile_problem
 from smtpproxy.transport.suites import SuiteError, expand_suites
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def _make_profile(name: str, document: Document, report: Report) -> TlsProfile |
     refused = profile_problem(profile)
     if refused:
         report.problem(document.problem(("pfs",), refused))
+    for key, notice in profile_notices(profile):
+        report.notice(document.problem((key,), notice))
     return profile
 
 

@@ -47,7 +47,8 @@ def document_of(record: Record, time: str) -> str | None:
     kind, body = _body(record)
     document = _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
     if isinstance(record, TransactionRecord | SessionRecord):
-        legs = f'"client_tls":{_tls(record.client_tls)},"upstream_tls":{_tls(record.upstream_tls)}'
+        client, upstream = _tls(record.client_tls, "client"), _tls(record.upstream_tls, "upstream")
+        legs = f'"client_tls":{client},"upstream_tls":{upstream}'
         return f"{document[:-1]},{legs}}}"
     return document
 
@@ -151,22 +152,22 @@ def _failure(failure: TlsFailure | None) -> Document | None:
     return None if failure is None else {"reason": failure.reason.value, "detail": failure.detail}
 
 
-def _tls(facts: TlsFacts | None) -> str:
+def _tls(facts: TlsFacts | None, leg: str) -> str:
     """The same few facts come again and again, and stand in two documents of each session."""
     if facts is None:
         return "null"
     if facts.peer is None or len(facts.peer.der) <= MAX_KEPT_OCTETS:
-        return _kept_tls(facts)
-    return _tls_document(facts)
+        return _kept_tls(facts, leg)
+    return _tls_document(facts, leg)
 
 
-def _tls_document(facts: TlsFacts) -> str:
+def _tls_document(facts: TlsFacts, leg: str) -> str:
     fields = {
         "version": version_name(facts),
         "cipher": facts.cipher,
         "resumed": facts.resumed,
         "server_name": facts.server_name,
-        "verified": verified_how(facts),
+        "verified": verified_how(facts, leg),
         "reason": facts.reason.value if facts.reason else None,
         "names": list(facts.peer.dns_names + facts.peer.ip_addresses) if facts.peer else [],
         "fingerprint": facts.peer.fingerprint if facts.peer else None,

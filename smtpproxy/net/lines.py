@@ -89,20 +89,24 @@ def _tls(origin: Origin, leg: str, outcome: TlsFacts | TlsFailure) -> str:
     reason = f" ({outcome.reason.value})" if outcome.reason else ""
     resumed = ", resumed" if outcome.resumed else ""
     return (
-        f"{verified_how(outcome).capitalize()} TLS connection established {peer}: "
+        f"{verified_how(outcome, leg).capitalize()} TLS connection established {peer}: "
         f"{version_name(outcome)} with cipher {outcome.cipher}{resumed}{reason}"
     )
 
 
-def verified_how(facts: TlsFacts) -> str:
-    """Return how far the peer's certificate was verified, in Postfix's words and ``unchecked``."""
+def verified_how(facts: TlsFacts, leg: str) -> str:
+    """Return how far the peer's certificate was verified, in Postfix's words and ``unchecked``.
+
+    A client's SNI is a name of ours, so that its own certificate is never *verified* by that.
+    """
     if facts.peer is None:
         return "anonymous"
     if facts.chain is Chain.UNCHECKED:
         return "unchecked"
     if facts.chain is not Chain.VALID:
         return "untrusted"
-    return "verified" if facts.server_name and matches(facts.server_name, facts.peer) else "trusted"
+    is_named = leg == "upstream" and facts.server_name is not None and matches(facts.server_name, facts.peer)
+    return "verified" if is_named else "trusted"
 
 
 def version_name(facts: TlsFacts) -> str:

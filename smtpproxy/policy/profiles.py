@@ -5,13 +5,17 @@ Source: RFC 8446 s2.2, s4.1.1 (every key exchange of TLS 1.3 has forward secrecy
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from smtpproxy.policy.model import Pfs
+from smtpproxy.policy.model import CertificateValidation, Pfs
 from smtpproxy.tls.facts import TlsVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smtpproxy.policy.model import TlsProfile
+
+_ECDSA: Final = "ECDHE-ECDSA-"
 
 
 def profile_problem(profile: TlsProfile) -> str | None:
@@ -24,9 +28,30 @@ def profile_problem(profile: TlsProfile) -> str | None:
     return None
 
 
+def profile_notices(profile: TlsProfile) -> Iterator[tuple[str, str]]:
+    """Yield each key of a profile that has no effect, and why."""
+    if profile.ciphers and profile.minimum_version >= TlsVersion.TLS1_3:
+        yield "ciphers", "never used, since minimum_protocol: tls1.3 leaves out what they are of; see tls13_ciphers"
+    if profile.tls13_ciphers and profile.pfs is Pfs.NONE:
+        yield "tls13_ciphers", "never used, since pfs: none leaves out TLS 1.3"
+    if profile.crl and profile.certificate_validation is CertificateValidation.OFF:
+        yield "crl", "upstreams are not looked for in it, since certificate_validation is off"
+
+
 def needs_rsa(profile: TlsProfile) -> bool:
     """Return whether clients can only be shown an RSA key: every suite of TLS 1.2 that they may choose demands one."""
-    if profile.pfs is Pfs.NONE:
+    return profile.pfs is Pfs.NONE or not fits_ecdsa(profile)
+
+
+def fits_ecdsa(profile: TlsProfile) -> bool:
+    """Return whether a client of TLS 1.2 can be shown an ECDSA key; true as well if there are none of these."""
+    if not profile.ciphers or profile.minimum_version >= TlsVersion.TLS1_3:
         return True
-    below_tls13 = profile.minimum_version < TlsVersion.TLS1_3
-    return below_tls13 and bool(profile.ciphers) and not any("ECDSA" in name for name in profile.ciphers)
+    return any(name.startswith(_ECDSA) for name in profile.ciphers)
+
+
+def fits_rsa(profile: TlsProfile) -> bool:
+    """Return the same for an RSA key; clients are not offered DHE."""
+    if not profile.ciphers or profile.minimum_version >= TlsVersion.TLS1_3:
+        return True
+    return any(not name.startswith((_ECDSA, "DHE-")) for name in profile.ciphers)

@@ -62,7 +62,15 @@ def test_the_whole_view_of_a_policy(main_file: Path) -> None:
             "default: sender optional, recipient preferred, offer honest",
         ],
         "profiles": {"starttls": "TLS-Client.Standard", "implicit_tls": "TLS-Client.Standard"},
+        "legacy": [],
     }
+
+
+def test_a_legacy_profile_is_loud(main_file: Path) -> None:
+    action = main_file.parent / "proxy-actions" / "Plain.yaml"
+    action.write_text("kind: client\nstarttls: {profile: TLS-Legacy}\n")
+    assert views(main_file)["[bold]Plain"]["legacy"] == ["TLS-Legacy"]
+    assert "LEGACY" in policies(main_file).output
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,26 @@ def test_the_suites_of_a_profile_are_those_of_both_legs(lab: Lab, pki: Pki, mode
     assert {leg["cipher"] for leg in legs} == {"ECDHE-ECDSA-AES256-SHA384"}
 
 
+def test_where_all_suites_are_for_rsa_the_leaf_has_such_a_key(lab: Lab, pki: Pki) -> None:
+    context = pki.server(pki.good)  # whose key is ECDSA, so upstream it takes TLS 1.3
+    gateway = lab.gateway(serve(lab, context), Setup(profile=pki.profile(ciphers="ECDHE-RSA-AES256-GCM-SHA384")))
+    client = anything()
+    client.maximum_version = VERSIONS["TLSv1.2"]
+    assert send(gateway, "starttls", client)[0] == 250
+    record = session_record(gateway)
+    assert record["client_tls"]["cipher"] == "ECDHE-RSA-AES256-GCM-SHA384"
+    assert record["upstream_tls"]["version"] == "TLSv1.3"
+
+
+def test_a_legacy_profile_is_told_of_at_each_load(lab: Lab, pki: Pki) -> None:
+    gateway = lab.doomed_gateway(serve(lab, pki.server(pki.good)), Setup(profile={"minimum_protocol": "tls1.0"}))
+    told = "TLS profile Profile is a legacy one: it takes TLS 1.0"
+    with contextlib.closing(gateway):
+        wait_until(lambda: told in gateway.log, "the log tells of it")
+        gateway.begin()
+        assert told in gateway.reload()
+
+
 # A certificate of ours
 
 

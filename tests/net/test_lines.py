@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from smtpproxy.audit import (
     Crash,
@@ -137,6 +138,13 @@ def test_how_far_a_certificate_was_verified() -> None:
     assert word(chain=Chain.INVALID, reason=TlsReason.CERTIFICATE_EXPIRED) == "Untrusted"
     assert word(chain=Chain.UNCHECKED) == "Unchecked"
     assert word(peer=None, chain=Chain.ABSENT) == "Anonymous"
+
+
+def test_a_clients_certificate_is_not_verified_by_a_name_of_ours() -> None:
+    (line,) = lines(TlsRecord(ORIGIN, "client", TLS))
+    assert line.split()[1] == "Trusted"
+    told: Any = document(replace(SESSION, client_tls=TLS))
+    assert [told[leg]["verified"] for leg in ("client_tls", "upstream_tls")] == ["trusted", "verified"]
 
 
 def test_a_failed_handshake_tells_its_reason() -> None:

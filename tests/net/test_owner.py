@@ -23,6 +23,7 @@ class Notes:
     def __init__(self) -> None:
         self.seen: list[object] = []
         self.facts = FACTS
+        self.refusal: TlsFailure | None = None
 
     def post(self, event: Event) -> None:
         self.seen.append(event)
@@ -44,6 +45,9 @@ class Notes:
 
     def failed(self) -> None:
         self.seen.append("session dropped")
+
+    def refused(self, _detail: str) -> TlsFailure | None:
+        return self.refusal
 
 
 @pytest.fixture
@@ -93,6 +97,15 @@ def test_so_does_a_connection_that_brings_nothing_inside_tls(
     notes.seen.clear()
     upstream.stream_closed(Ending.CLEAN)
     assert notes.seen == [*dropped, Closed(Leg.UPSTREAM, "clean")]
+
+
+def test_an_upstream_that_misses_our_certificate_has_refused_tls(upstream: UpstreamOwner, notes: Notes) -> None:
+    begin(upstream, notes)
+    upstream.stream_upgraded(CONNECTION)
+    notes.seen.clear()
+    notes.refusal = TlsFailure(TlsReason.CLIENT_CERTIFICATE_REQUIRED)
+    upstream.stream_closed(Ending.TLS_FAILED)
+    assert notes.seen == ["session dropped", Leg.UPSTREAM, TlsFailed(Leg.UPSTREAM, notes.refusal)]
 
 
 def test_a_handshake_that_nobody_began_is_a_mistake_of_ours(upstream: UpstreamOwner) -> None:

@@ -27,3 +27,17 @@ def test_only_a_profile_without_forward_secrecy_needs_rsa() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "minimum", "expected"),
+    [
+        ((), TlsVersion.TLS1_2, False),
+        (("ECDHE-RSA-AES128-GCM-SHA256",), TlsVersion.TLS1_2, True),
+        (("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"), TlsVersion.TLS1_2, False),
+        (("AES128-SHA",), TlsVersion.TLS1_0, True),
+        (("AES128-SHA",), TlsVersion.TLS1_3, False),
+    ],
+)
+def test_suites_for_rsa_alone_need_rsa(ciphers: tuple[str, ...], minimum: TlsVersion, *, expected: bool) -> None:
+    assert needs_rsa(TlsProfile("test", minimum, ciphers=ciphers)) is expected
