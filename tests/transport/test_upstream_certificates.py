@@ -111,6 +111,15 @@ def test_an_end_without_a_word_is_taken_for_the_same(version: TlsVersion, leaf: 
     assert found == TlsFailure(TlsReason.CLIENT_CERTIFICATE_REQUIRED, "reset")
 
 
+def test_a_session_is_never_offered_under_another_certificate(ours: Pair) -> None:
+    """It is kept by the context, of which there is one for each certificate."""
+    contexts, profile = Contexts(), TlsProfile("test")
+    one, other = (OwnCertificate(ours.chain, ours.key) for _ in range(2))
+    made = [contexts.client(profile, NOBODY, shown) for shown in (None, one, other)]
+    assert len({id(context) for context in made}) == 3
+    assert contexts.client(profile, NOBODY, one) is made[1]
+
+
 @each_version
 def test_a_certificate_that_upstream_refuses_is_another_matter(version: TlsVersion, leaf: Pair, ours: Pair) -> None:
     outcome, _ = meet(server(leaf, version, INSISTS, takes=False), ours)
