@@ -114,6 +114,7 @@ class Directory:
     async def _look_up(self, wanted: _Wanted, *, sts: bool) -> Knowledge:
         fetching = self._sts.fetch(wanted.domain) if sts and self._sts else None
         knowledge = await self._cache.get(wanted, lambda: Deferred.fromCoroutine(self._find(wanted)))
+        self._remember(knowledge)
         if fetching is None:
             return knowledge
         policy, answer = await fetching
@@ -121,11 +122,13 @@ class Directory:
 
     async def _find(self, wanted: _Wanted) -> Lasting[Knowledge]:
         found = await self._hosts.find(*wanted)
-        self._remember(found.knowledge)
         return Lasting(found.knowledge, found.until_s - self._reactor.seconds())
 
     def _remember(self, knowledge: Knowledge) -> None:
-        """Keep the names of addresses, of several the preferred one."""
+        """Keep the names of addresses, of several the preferred one; of several domains the one asked for last.
+
+        A recipient that was deferred for want of a name comes again, and finds it known.
+        """
         until_s = self._reactor.seconds() + NAME_LIFETIME_S
         for host in reversed(knowledge.hosts):
             for address in host.addresses:

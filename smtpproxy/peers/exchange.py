@@ -8,17 +8,19 @@ Source: RFC 1035 s4.2 (transports); RFC 7766 s5 (TCP); RFC 5452 s9 (forged answe
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from dns.message import QueryMessage
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
-from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import DatagramProtocol, connectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from smtpproxy.peers.messages import PAYLOAD_OCTETS, Query, is_truncated, read_response
 
@@ -64,55 +66,74 @@ async def exchange(reactor: Any, server: NameServer, query: Query, patience_s: f
 
 
 def _over_udp(reactor: Any, server: NameServer, query: Query) -> Deferred[QueryMessage]:  # noqa: ANN401
-    asker = _UdpAsker(server, query)
-    try:
-        reactor.listenUDP(0, asker, interface="::" if ":" in server.host else "0.0.0.0", maxPacketSize=_MAX_DATAGRAM)  # noqa: S104
-    except CannotListenError:
-        asker.fail()
+    asker = _UdpAsker(reactor, query)
+    asker.begin(server)
     return asker.answered
 
 
-class _UdpAsker(DatagramProtocol):
-    """Sends one query and waits for its answer; what is none is passed over, since anybody may have sent it."""
+@implementer(IReadDescriptor)
+class _UdpAsker:
+    """Sends one query and waits for its answer; what is none is passed over, since anybody may have sent it.
 
-    def __init__(self, server: NameServer, query: Query) -> None:
-        self._server = server
+    Twisted's own datagram port tells the log of each socket, twice.
+    """
+
+    def __init__(self, reactor: Any, query: Query) -> None:  # noqa: ANN401
+        self._reactor = reactor
         self._query = query
+        self._socket: socket.socket | None = None
         self.answered: Deferred[QueryMessage] = Deferred(lambda _: self._stop())
 
-    def startProtocol(self) -> None:  # noqa: N802 - Twisted's name
+    def begin(self, server: NameServer) -> None:
         """Send the query."""
-        transport = cast("Any", self.transport)  # connected, it writes without an address
+        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         try:
-            transport.connect(self._server.host, self._server.port)
-            transport.write(self._query.wire)
+            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._socket.connect((server.host, server.port))
+            self._socket.send(self._query.wire)
         except OSError:
-            self.fail()
+            self._fail()
+        else:
+            self._reactor.addReader(self)
 
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:  # noqa: ARG002, N802 - Twisted's name
-        """Take the answer."""
+    def fileno(self) -> int:
+        """Return the socket's, -1 when that is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        """Return what stands in the log beside what goes wrong here."""
+        return "-"
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        """Take the answer, or what claims to be one."""
+        if self._socket is None:
+            return
+        try:
+            datagram = self._socket.recv(_MAX_DATAGRAM)
+        except BlockingIOError:
+            return
+        except OSError:  # nobody serves there
+            self._fail()
+            return
         response = read_response(self._query, datagram)
-        if response is not None and not self.answered.called:
+        if response is not None:
             self._stop()
             self.answered.callback(response)
 
-    def connectionRefused(self) -> None:  # noqa: N802 - Twisted's name
-        """Nobody serves there."""
-        self.fail()
+    def connectionLost(self, _reason: Failure) -> None:  # noqa: N802 - Twisted's name
+        """Nobody serves there, as epoll tells it; or the reactor ends."""
+        self._fail()
 
-    def stopProtocol(self) -> None:  # noqa: N802 - Twisted's name
-        """Nobody serves there, as epoll tells it."""
-        self.fail()
-
-    def fail(self) -> None:
-        """Answer that there is no answer."""
+    def _fail(self) -> None:
         if not self.answered.called:
             self._stop()
             self.answered.errback(NoAnswer())
 
     def _stop(self) -> None:
-        if self.transport is not None:
-            self.transport.stopListening()
+        stopped, self._socket = self._socket, None
+        if stopped is not None:
+            self._reactor.removeReader(self)  # before its descriptor is somebody else's
+            stopped.close()
 
 
 async def _over_tcp(reactor: Any, server: NameServer, query: Query) -> QueryMessage:  # noqa: ANN401

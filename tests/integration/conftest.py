@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.integration.lab import exim, postfix
+from tests.integration.lab import exim, postfix, unbound
 from tests.integration.lab.laboratory import Authorities, Lab
 from tests.integration.lab.senders import Senders
 
@@ -56,3 +56,11 @@ def postfix_server(internet_ca: trustme.CA) -> Iterator[postfix.Postfix]:
     server = postfix.make(internet_ca)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def resolver() -> Iterator[unbound.Unbound]:
+    if reason := unbound.why_not():
+        pytest.skip(reason)
+    with unbound.Unbound() as server:
+        yield server

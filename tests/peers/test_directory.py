@@ -236,6 +236,13 @@ class DirectoryTests(TestCase):
         self.time.clock.advance(NAME_LIFETIME_S)
         assert self.directory.name_of(address) is None
 
+    async def test_an_address_of_many_domains_is_known_by_the_one_asked_for_last(self) -> None:
+        self.server.says("other.test", "MX", "10 mx.other.test.")
+        self.server.says("mx.other.test", "A", "192.0.2.1")
+        for domain, name in ((DOMAIN, MX), ("other.test", "mx.other.test"), (DOMAIN, MX)):
+            await self.look_up(domain)
+            assert self.directory.name_of(ip_address("192.0.2.1")) == name
+
     async def test_watched_domains_are_looked_up_ahead_and_again(self) -> None:
         self.server.says("other.test", "MX", f"10 {MX}.")
         self.directory.watch([DOMAIN, "[192.0.2.1]", "other.test", DOMAIN])

@@ -12,7 +12,7 @@ import trustme
 from tests.integration.lab.gateway import Gateway, Setup, Upstream
 from tests.integration.lab.ports import free_ports
 from tests.integration.lab.recorder import RecordingUpstream, Script
-from tests.pki import Wanted, make_leaf
+from tests.pki import Pair, Wanted, make_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +103,11 @@ class Lab:
         self._recorder.begin(context, script)
         return self._recorder
 
+    def showing(self, pair: Pair, script: Script | None = None) -> RecordingUpstream:
+        """Return the same upstream with this certificate and what is sent behind it."""
+        self._recorder.begin(self.pair_context(pair), script)
+        return self._recorder
+
     def gateway(self, upstream: Server | None, setup: Setup | None = None) -> Gateway:
         """Return a gateway in front of ``upstream``; ``None`` is a server that is down."""
         server, setup = upstream or self._down, setup or Setup()
@@ -143,8 +148,11 @@ class Lab:
         return context
 
     def _self_signed_context(self) -> ssl.SSLContext:
-        pair = make_leaf(None, Wanted(names=UPSTREAM_NAMES, common_name=UPSTREAM_NAMES[0]))
-        path = self._folder / "self-signed.pem"
+        return self.pair_context(make_leaf(None, Wanted(names=UPSTREAM_NAMES, common_name=UPSTREAM_NAMES[0])))
+
+    def pair_context(self, pair: Pair) -> ssl.SSLContext:
+        """Return a server's context that shows a certificate and what is sent behind it."""
+        path = self._folder / "shown.pem"
         path.write_bytes(pair.pem + pair.key_pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)

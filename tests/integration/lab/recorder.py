@@ -36,6 +36,7 @@ class Script:
         end_of_data: the reply to a message, ``None`` for the usual one.
         challenges: what AUTH is answered with, one a line of the client's, before 235.
         replies: for a verb the whole reply that takes the usual one's place; TLS or content then do not follow.
+        by_name: for a server name the certificate that takes the usual one's place.
     """
 
     greeting: bytes = b"220 mx.upstream.test ESMTP\r\n"
@@ -47,6 +48,7 @@ class Script:
     end_of_data: bytes | None = None
     challenges: tuple[bytes, ...] = ()
     replies: dict[bytes, bytes] = field(default_factory=dict)
+    by_name: dict[str, ssl.SSLContext] = field(default_factory=dict)
 
 
 @dataclass
@@ -248,8 +250,10 @@ class _Dialogue:
         self._tls = True
         self._buffer = b""
 
-    def _note_server_name(self, _sock: object, name: str | None, _context: object) -> None:
+    def _note_server_name(self, sock: ssl.SSLObject, name: str | None, _context: object) -> None:
         self._record.server_name = name
+        if name in self._script.by_name:
+            sock.context = self._script.by_name[name]
 
     def _read_until(self, mark: bytes) -> bytes:
         pieces, tail = [self._buffer], self._buffer
