@@ -22,8 +22,8 @@ from smtpproxy.peers.exchange import NameServer, exchange
 from smtpproxy.peers.messages import Question, Resolution, make_query, resolution_of
 from smtpproxy.policy.knowledge import Answer
 
-MAX_KEPT: Final = 8192
-"""Answers, about 1 KiB each."""
+MAX_KEPT: Final = 4096
+"""Answers, about 1 KiB each; full certificates in TLSA records are bigger."""
 
 MAX_QUERIES: Final = 64
 """Under way at once, each with a socket."""
@@ -109,7 +109,7 @@ class Resolver:
         until_s = self._reactor.seconds() + self.timeout_s
         for server in self._servers * _ROUNDS:
             left_s = until_s - self._reactor.seconds()
-            if server not in servers or left_s <= 0:
+            if server not in servers or left_s <= 0 or self._stopped:
                 continue
             resolution = await self._ask_one(server, question, min(self._patience_s, left_s))
             if resolution is not None and resolution.answer is not Answer.FAILED:

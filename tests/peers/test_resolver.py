@@ -137,10 +137,24 @@ class ResolverTests(TestCase):
         assert len(set(self.server.ports)) == 20
 
     async def test_what_does_not_fit_a_datagram_comes_over_tcp(self) -> None:
-        records = tuple(f"{NAME}. 300 IN A 192.0.2.{number}" for number in range(200))
-        self.server.table[NAME, "A"] = Says((records[0],), truncated=True)
+        self.server.table[NAME, "A"] = Says((f"{NAME}. 300 IN A 192.0.2.0",), truncated=True)
         assert self.addresses(await self.resolver().resolve(ADDRESS)) == ["192.0.2.0"]
         assert self.server.transports == ["udp", "tcp"]
+
+    async def test_a_response_of_very_many_records_is_no_answer(self) -> None:
+        for count, answer in ((100, Answer.FOUND), (200, Answer.FAILED)):
+            records = tuple(f"{NAME}. 300 IN TXT record{number}" for number in range(count))
+            self.server.table[NAME, "TXT"] = Says(records, truncated=True)
+            assert (await self.resolver().resolve(Question(NAME, RdataType.TXT))).answer is answer
+
+    async def test_stopping_ends_what_goes_over_tcp_too(self) -> None:
+        self.server.table[NAME, "A"] = _SilentOverTcp()
+        resolver = self.resolver()
+        answer = resolver.resolve(ADDRESS)
+        await self.server.until_asked(2)
+        resolver.stop()
+        assert (await answer).answer is Answer.FAILED
+        assert len(self.server.asked) == 2
 
     async def test_a_server_that_breaks_off_over_tcp_is_asked_again_and_fails_in_the_end(self) -> None:
         self.server.says(NAME, "A", truncated=True, rcode=dns.rcode.REFUSED)
