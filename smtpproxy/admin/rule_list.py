@@ -15,15 +15,19 @@ from smtpproxy.admin.config_text import plain
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import configuration_option, format_option
 from smtpproxy.admin.rule_file import Kind
+from smtpproxy.config.action_file import ActionFile
 from smtpproxy.config.document import dotted
 from smtpproxy.config.effective import effective
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.written import read_written
+from smtpproxy.policy.entries import EVERYTHING
+from smtpproxy.policy.rules import DEFAULT_NAME, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from smtpproxy.config.document import Value
     from smtpproxy.config.problems import Problem
     from smtpproxy.config.written import WrittenConfiguration, WrittenFile
 
@@ -71,15 +75,30 @@ def list_rules(configuration_file: Path, action: str | None, output: str) -> Non
 
 
 def view_rules(file: WrittenFile, notices: Sequence[Problem]) -> list[RuleView]:
-    """Return the rules of a proxy action's file."""
+    """Return the rules of a proxy action's file, and the encryption rule that it implies where no rule is for all."""
     keys: Any = plain(effective(file.section, file.value))
+    encryption = keys["starttls"]["rules"]
+    implied = [] if any(map(_is_for_all, encryption)) else [_implied(keys["kind"])]
     about = [notice for notice in notices if notice.file == file.file]
-    lists = {Kind.ENCRYPTION: keys["starttls"]["rules"], Kind.MESSAGE: keys["message_rules"]}
+    lists = {Kind.ENCRYPTION: [*encryption, *implied], Kind.MESSAGE: keys["message_rules"]}
     return [
         RuleView(number, kind, rule, _notes(dotted((*kind.loc, number - 1)), about))
         for kind, rules in lists.items()
         for number, rule in enumerate(rules, 1)
     ]
+
+
+def _is_for_all(rule: Mapping[str, Any]) -> bool:
+    decides = rule["enabled"] and rule["mode"] == Mode.ENFORCE.value
+    return decides and EVERYTHING in rule["to"] and EVERYTHING in rule["from"] and rule["client"] == ["any"]
+
+
+def _implied(kind: str) -> dict[str, Any]:
+    """Return the rule that stands behind those of a file, as a file would have it."""
+    value: dict[str, Value] = {"kind": kind, "starttls": {"rules": [{"name": DEFAULT_NAME}]}}
+    keys: Any = plain(effective(ActionFile.model_validate(value), value))
+    rule: dict[str, Any] = keys["starttls"]["rules"][0]
+    return rule
 
 
 def _notes(key: str, notices: Sequence[Problem]) -> tuple[str, ...]:

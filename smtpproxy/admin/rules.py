@@ -119,6 +119,9 @@ def remove(configuration_file: Path, name: str, action: str, kind: str | None) -
     """Remove a rule, with the comments right above it."""
     file = RuleFile(configuration_file, action)
     place = file.place(name, kind_of(kind))
+    if place.kind is Kind.ENCRYPTION and len(file.names(place.kind)) == 1:
+        instead = file.command("rules", "disable", name, "--action", action)
+        raise CommandError(f"'{name}' is the only encryption rule; switch it off: {instead}", ExitStatus.USAGE)
     file.yaml.remove(place.kind.loc, place.index)
     _save(file, f"removed '{name}' from {file.path}; {_RELOAD}")
 

@@ -481,3 +481,36 @@ ALL_OPTIONS: dict[str, Any] = {
     ],
     "final": "deliver",
 }
+
+
+@pytest.mark.parametrize(
+    ("written", "implied"),
+    [
+        ("[{name: a, to: [a.example]}]", True),
+        ("[{name: a, enabled: false}]", True),
+        ("[{name: a, mode: monitor}]", True),
+        ("[{name: a, client: [10.0.0.0/8]}]", True),
+        ("[{name: a, from: [a.example]}]", True),
+        ('[{name: a, to: [a.example, "*"]}]', False),
+        ("[{name: a, client: [any]}]", False),
+    ],
+)
+def test_the_rule_for_the_rest_is_shown(main_file: Path, written: str, *, implied: bool) -> None:
+    mine(main_file).write_text(f"kind: client\nstarttls: {{rules: {written}}}\n")
+    (action,) = json.loads(rules(main_file, "list", "--action", "Mine", "--format", "json").output)
+    last = action["rules"][-1]
+    assert (last["name"] == "(default)") is implied
+    if implied:
+        assert (last["number"], last["state"], last["recipient"], last["offer"]) == (
+            2,
+            "enabled",
+            "preferred",
+            "honest",
+        )
+
+
+def test_the_only_encryption_rule_stays(main_file: Path) -> None:
+    mine(main_file).write_text("kind: client\nstarttls: {rules: [{name: a, to: [a.example]}]}\n")
+    message = refused(main_file, "remove", "a", "--action", "Mine")
+    assert message.startswith("'a' is the only encryption rule; switch it off: smtpproxy rules disable a --action Mine")
+    done(main_file, "disable", "a", "--action", "Mine")
