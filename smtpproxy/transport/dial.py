@@ -14,6 +14,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
 from zope.interface import implementer
 
+from smtpproxy.transport.reasons import HOST_NOT_FOUND, TIMED_OUT, reason_of
 from smtpproxy.transport.stream import Stream, StreamOwner
 
 if TYPE_CHECKING:
@@ -26,19 +27,6 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT_S = 30.0  # as Postfix; RFC 5321 s4.5.3.2 names no such limit
 
-HOST_NOT_FOUND = "host-not-found"
-TIMED_OUT = "timed-out"
-_REASONS = {
-    errno.ECONNREFUSED: "connection-refused",
-    errno.ENETUNREACH: "network-unreachable",
-    errno.EHOSTUNREACH: "host-unreachable",
-    errno.ETIMEDOUT: TIMED_OUT,
-    errno.ECONNRESET: "connection-reset",
-    errno.EADDRNOTAVAIL: "source-not-available",
-    errno.EMFILE: "out-of-descriptors",
-    errno.ENFILE: "out-of-descriptors",
-}
-OTHER = "connect-failed"
 _IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source exhausts ports across destinations
 
 
@@ -136,7 +124,7 @@ class Dial:
     def failed(self, error: int) -> None:
         """Go on with the next address."""
         self._addresses.pop(0)
-        self._reason = _REASONS.get(error, OTHER)
+        self._reason = reason_of(error)
         self._try_next()
 
     def settled(self, connected: socket.socket) -> None:
