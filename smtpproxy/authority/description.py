@@ -12,11 +12,17 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+_SIGNATURES = {
+    oid: name.replace("_WITH_", " with ").replace("_", "-")
+    for name, oid in vars(SignatureAlgorithmOID).items()
+    if isinstance(oid, x509.ObjectIdentifier)
+}
 _DAMAGE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
@@ -30,6 +36,7 @@ class Description:
         ip_addresses: the IP addresses that it is for.
         issuer: the distinguished name of what certifies it.
         key: kind and size of its key, such as ``ECDSA P-256``.
+        signature: how it is signed, such as ``ECDSA with SHA256``.
         valid_from: start of validity, aware.
         valid_until: end of validity, aware.
         sha256: its fingerprint in lower-case hex.
@@ -40,6 +47,7 @@ class Description:
     ip_addresses: tuple[str, ...]
     issuer: str
     key: str
+    signature: str
     valid_from: datetime
     valid_until: datetime
     sha256: str
@@ -60,6 +68,7 @@ def describe(certificate: x509.Certificate) -> Description | None:
             ip_addresses=tuple(map(str, names.get_values_for_type(x509.IPAddress))),
             issuer=_printable(certificate.issuer.rfc4514_string()),
             key=_key_kind(certificate.public_key()),
+            signature=_signature_kind(certificate),
             valid_from=certificate.not_valid_before_utc,
             valid_until=certificate.not_valid_after_utc,
             sha256=certificate.fingerprint(hashes.SHA256()).hex(),
@@ -81,6 +90,11 @@ def _key_kind(key: object) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"ECDSA {_CURVES.get(key.curve.name, key.curve.name)}"
     return type(key).__name__.removesuffix("PublicKey")
+
+
+def _signature_kind(certificate: x509.Certificate) -> str:
+    oid = certificate.signature_algorithm_oid
+    return _SIGNATURES.get(oid, oid.dotted_string)
 
 
 def _printable(text: str) -> str:

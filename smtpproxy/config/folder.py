@@ -35,15 +35,19 @@ def read_folder(path: Path, report: Report, edited: Mapping[str, str] = _NOTHING
         Each file by its name, ``None`` for one that could not be read.
     """
     shipped = predefined(path.name)
-    found: dict[str, Document | None] = {
-        name: parse_document(text, f"predefined/{path.name}/{name}.yaml") for name, text in shipped.items()
-    }
+    found: dict[str, Document | None] = dict(predefined_documents(path.name))
     for file in named_files(path, ".yaml", report):
         if file.stem in shipped:
             report.problem(Problem(str(file), 1, 1, "", _read_only(file)))
         else:
             found[file.stem] = _read(file, edited.get(file.stem), report)
     return found
+
+
+def predefined_documents(folder: str) -> dict[str, Document]:
+    """Return the predefined files of a folder's name, each by its own."""
+    shipped = predefined(folder).items()
+    return {name: parse_document(text, f"predefined/{folder}/{name}.yaml") for name, text in shipped}
 
 
 def named_files(path: Path, suffix: str, report: Report) -> Iterator[Path]:

@@ -18,11 +18,11 @@ from smtpproxy.audit import (
     TransactionRecord,
 )
 from smtpproxy.smtp.replies import Reply
-from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure
+from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsVersion
 from smtpproxy.tls.names import matches
 
 _BRACKETS = {ord("<"): "\\x3c", ord(">"): "\\x3e"}
-_VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+_VERSIONS = {version: version.text for version in TlsVersion}
 
 
 def lines_of(record: Record) -> list[str]:

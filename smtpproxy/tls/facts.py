@@ -21,6 +21,11 @@ class TlsVersion(IntEnum):
 
     __hash__ = int.__hash__  # as they compare; that of `Enum` is a Python function, and facts are looked up in tables
 
+    @property
+    def text(self) -> str:
+        """The version as OpenSSL and Postfix write it."""
+        return self.name.replace("TLS1_", "TLSv1.").removesuffix(".0")
+
 
 class Chain(IdentityEnum):
     """What was found of a peer's certificate chain: issuers, dates, purpose and strength, not names."""
