@@ -28,8 +28,9 @@ _INTRODUCTION: Final = """\
 | 0 | done |
 | 64 | the command line is not understood |
 | 65 | a file that was named is not what it should be, or is there already |
-| 69 | the system refused something, such as a full disk or a missing folder |
+| 69 | a server cannot be reached, or the system refused something, such as a full disk or a missing folder |
 | 75 | interrupted |
+| 76 | a server that was asked does not answer as it should |
 | 77 | no permission |
 | 78 | mistakes in the configuration, each told as `file:line:column: key: message` |
 

@@ -15,6 +15,7 @@ from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
+from smtpproxy.admin.probe import probe_command
 from smtpproxy.admin.rule_data import list_
 from smtpproxy.admin.rules import rules
 from smtpproxy.admin.schema import schema
@@ -32,7 +33,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config):
+for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config, probe_command):
     commands.add_command(_command)
 
 
@@ -51,7 +52,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     try:
-        commands.main(arguments, prog_name="smtpproxy", standalone_mode=False)
+        ended = commands.main(arguments, prog_name="smtpproxy", standalone_mode=False)
     except click.UsageError as error:
         error.show()
         return ExitStatus.USAGE
@@ -63,7 +64,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitStatus.OK
     except OSError as error:
         return _tell(os_error(error))
-    return ExitStatus.OK
+    return ended if isinstance(ended, int) else ExitStatus.OK
 
 
 def _tell(error: SmtpProxyError) -> int:

@@ -18,6 +18,7 @@ class ExitStatus(IntEnum):
     DATA = 65  # what was found is not what it should be
     UNAVAILABLE = 69
     TEMPORARY = 75
+    PROTOCOL = 76  # who was asked does not answer as it should
     PERMISSION = 77
     CONFIGURATION = 78
 

@@ -46,6 +46,20 @@ def configuration_option(command: F) -> F:
     )(command)
 
 
+def found_configuration_option(command: F) -> F:
+    """Add ``-c FILE`` to a command that can do without; without it the first candidate that is there, or ``None``."""
+    return click.option(
+        "-c",
+        "--config",
+        "configuration_file",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=lambda: next((path for path in CANDIDATES if path.is_file()), None),
+        show_default=f"{' or '.join(map(str, CANDIDATES))} if there",
+        help="The main configuration file.",
+    )(command)
+
+
 def format_option(command: F) -> F:
     """Add ``--format``."""
     return click.option(

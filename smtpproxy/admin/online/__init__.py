@@ -1,0 +1,1 @@
+"""What commands ask of the network: blocking, each question within one deadline."""

@@ -1,0 +1,137 @@
+"""``smtpproxy probe``: dial a server, and show what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+
+from smtpproxy.admin.exits import CommandError, ExitStatus
+from smtpproxy.admin.online.document import document_of
+from smtpproxy.admin.online.findings import Target
+from smtpproxy.admin.online.judgement import judge
+from smtpproxy.admin.online.picture import picture_of
+from smtpproxy.admin.online.probe import Means, probe, probing_context
+from smtpproxy.admin.online.verifier import USUAL_PROFILE, load_verifier
+from smtpproxy.admin.options import format_option, found_configuration_option
+from smtpproxy.config.problems import shown
+from smtpproxy.tls.names import ascii_name, parse_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_STARTTLS_PORT: Final = 25
+_IMPLICIT_PORT: Final = 465
+_HIGHEST_PORT: Final = 65535
+_TARGET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
+@click.command(name="probe")
+@click.argument("server", metavar="HOST[:PORT]")
+@click.option(
+    "--tls",
+    "kind",
+    type=click.Choice(["starttls", "implicit"]),
+    help="How TLS begins; implicit on port 465, else STARTTLS, if left out.",
+)
+@click.option("--server-name", metavar="NAME", help="The SNI to send, and the name to look for; HOST if left out.")
+@found_configuration_option
+@click.option(
+    "--profile",
+    metavar="NAME",
+    default=USUAL_PROFILE,
+    show_default=True,
+    help="The TLS profile to come with.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 600),
+    default=30,
+    show_default=True,
+    help="For all of it.",
+)
+@click.option("--once", is_flag=True, help="Do not come a second time to see whether the TLS session is resumed.")
+@format_option
+@click.pass_context
+def probe_command(  # noqa: PLR0913 - options
+    context: click.Context,
+    /,
+    *,
+    server: str,
+    kind: str | None,
+    server_name: str | None,
+    configuration_file: Path | None,
+    profile: str,
+    timeout_s: float,
+    once: bool,
+    output: str,
+) -> None:
+    """Dial a mail server, and show its greeting, its capabilities, its TLS and its certificate chain as a picture.
+
+    The chain is verified as the gateway would: with the trust and the TLS profile of its configuration, or with the
+    system's trust where there is none. No mail is sent.
+
+    The exit status is 0 if the chain is valid and the certificate is for the name, 65 if not, 69 if the server
+    cannot be reached, 76 if there is no TLS to be had.
+    """
+    target = parse_target(server, kind, server_name)
+    verifier = load_verifier(configuration_file, profile)
+    means = Means(
+        context=probing_context(verifier.profile, verifier.trust),
+        helo=verifier.helo.encode("ascii"),
+        timeout_s=timeout_s,
+        resume=not once,
+    )
+    found = probe(target, means)
+    judged = judge(found, verifier.profile)
+    if output == "json":
+        origin = str(verifier.origin) if verifier.origin else None
+        judged_with = {"configuration": origin, "trusted": verifier.trust.source, "profile": verifier.profile.name}
+        click.echo(json.dumps({**document_of(found, judged), "judged_with": judged_with}, indent=2))
+    else:
+        Console().print(picture_of(found, judged, datetime.now(UTC)))
+        click.echo(f"judged with: {verifier.trust.source} trust, {verifier.profile.name}", err=True)
+    context.exit(judged.status)
+
+
+def parse_target(server: str, kind: str | None, server_name: str | None = None) -> Target:
+    """Return the target that the words of a command line name.
+
+    Args:
+        server: host and port, or the host alone.
+        kind: ``starttls``, ``implicit`` or ``None``.
+        server_name: what to ask it for.
+
+    Raises:
+        CommandError: they name none.
+    """
+    host, written = _split(server)
+    port = int(written or (_IMPLICIT_PORT if kind == "implicit" else _STARTTLS_PORT))
+    if not 0 < port <= _HIGHEST_PORT:
+        raise CommandError(f"there is no port {port}", ExitStatus.USAGE)
+    implicit = kind == "implicit" or (kind is None and port == _IMPLICIT_PORT)
+    return Target(_host(host), port, implicit, None if server_name is None else _host(server_name))
+
+
+def _split(server: str) -> tuple[str, str | None]:
+    if parse_address(server):
+        return server, None  # an IPv6 address without brackets has no port
+    match = _TARGET.fullmatch(server)
+    if match is None:
+        message = f"{shown(server)} is no HOST[:PORT]; an IPv6 address with a port stands in []"
+        raise CommandError(message, ExitStatus.USAGE)
+    return match["ipv6"] or match["host"], match["port"]
+
+
+def _host(text: str) -> str:
+    address = parse_address(text)
+    name = str(address) if address else ascii_name(text)
+    if name is None:
+        raise CommandError(f"{shown(text)} is neither host name nor IP address", ExitStatus.USAGE)
+    return name
