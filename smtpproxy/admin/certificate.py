@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from smtpproxy.admin.certificate_import import import_command
 from smtpproxy.admin.certificate_table import as_json, as_table
 from smtpproxy.admin.certificate_view import FileView, view_file
 from smtpproxy.admin.configured import ConfiguredCertificates
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @click.group()
 def certificate() -> None:
     """The certificates that clients are shown, and the authorities that sign them."""
+
+
+certificate.add_command(import_command)
 
 
 @certificate.command()
