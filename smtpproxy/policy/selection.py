@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, TypeAlias
@@ -24,6 +26,47 @@ def plain_address(text: str) -> Address:
     return mapped or address
 
 
+class Obstacle(Enum):
+    """Why a policy does not take a connection; the first of these that holds."""
+
+    DISABLED = "it is disabled"
+    PORT = "its TLS Support does not take this port"
+    SOURCE = "the source is in none of its networks"
+    DESTINATION = "the destination is in none of its networks"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a connection is selected by.
+
+    Args:
+        kind: the kind of port that the client dialled.
+        source: the client's address; ``None``, in a question, for any that a policy takes.
+        destination: the address that the client dialled; ``None`` as above.
+    """
+
+    kind: PortKind
+    source: Address | None = None
+    destination: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTried:
+    """A policy that was looked at; without an obstacle it is the one."""
+
+    policy: Policy
+    obstacle: Obstacle | None
+
+
+def trace_selection(policies: Sequence[Policy], traffic: Traffic) -> Iterator[PolicyTried]:
+    """Yield each policy that is looked at, in order; the last has no obstacle, unless no policy takes the traffic."""
+    for policy in policies:
+        obstacle = _obstacle(policy, traffic)
+        yield PolicyTried(policy, obstacle)
+        if obstacle is None:
+            return
+
+
 def select_policy(policies: Sequence[Policy], source: Address, destination: Address, kind: PortKind) -> Policy | None:
     """Return the first enabled policy that takes this traffic, or ``None``: then the connection is closed.
 
@@ -33,12 +76,19 @@ def select_policy(policies: Sequence[Policy], source: Address, destination: Addr
         destination: the address that the client dialled.
         kind: the kind of port that it dialled.
     """
-    for policy in policies:
-        takes_port = policy.enabled and kind in policy.tls_support.ports
-        if takes_port and _within(source, policy.source) and _within(destination, policy.destination):
-            return policy
-    return None
+    tried = trace_selection(policies, Traffic(kind, source, destination))
+    return next((each.policy for each in tried if each.obstacle is None), None)
 
 
-def _within(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)
+def _obstacle(policy: Policy, traffic: Traffic) -> Obstacle | None:
+    if not policy.enabled:
+        return Obstacle.DISABLED
+    if traffic.kind not in policy.tls_support.ports:
+        return Obstacle.PORT
+    if not _within(traffic.source, policy.source):
+        return Obstacle.SOURCE
+    return None if _within(traffic.destination, policy.destination) else Obstacle.DESTINATION
+
+
+def _within(address: Address | None, networks: Sequence[Network]) -> bool:
+    return address is None or any(address in network for network in networks)

@@ -19,7 +19,7 @@ from smtpproxy.policy.model import (
     UpstreamHost,
 )
 from smtpproxy.policy.rules import EncryptionRule
-from smtpproxy.policy.selection import plain_address, select_policy
+from smtpproxy.policy.selection import Obstacle, Traffic, plain_address, select_policy, trace_selection
 
 PROFILE = TlsProfile("profile")
 ACTION = ProxyAction("action", ActionKind.CLIENT, PROFILE, StartTls(PROFILE, (EncryptionRule("default"),)))
@@ -96,3 +96,36 @@ def test_a_zone_is_no_part_of_the_address() -> None:
 
 def test_no_policy_takes_nothing() -> None:
     assert selected([], "10.1.2.3", "192.0.2.1") is None
+
+
+def trace(policies: list[Policy], traffic: Traffic) -> list[tuple[str, Obstacle | None]]:
+    return [(tried.policy.name, tried.obstacle) for tried in trace_selection(policies, traffic)]
+
+
+def test_why_each_policy_before_the_one_is_not_it() -> None:
+    policies = [
+        replace(policy("off"), enabled=False),
+        replace(policy("only 465"), tls_support=TlsSupport.REQUIRED),
+        policy("other source", source="10.0.0.0/8"),
+        policy("other destination", destination="10.0.0.0/8"),
+        policy("it"),
+        policy("never looked at"),
+    ]
+    traffic = Traffic(PortKind.SMTP, ip_address("192.0.2.1"), ip_address("198.51.100.1"))
+    assert trace(policies, traffic) == [
+        ("off", Obstacle.DISABLED),
+        ("only 465", Obstacle.PORT),
+        ("other source", Obstacle.SOURCE),
+        ("other destination", Obstacle.DESTINATION),
+        ("it", None),
+    ]
+
+
+def test_no_policy_leaves_a_trace_without_an_end() -> None:
+    policies = [policy("inside", "10.0.0.0/8")]
+    assert trace(policies, Traffic(PortKind.SMTP, ip_address("192.0.2.1"))) == [("inside", Obstacle.SOURCE)]
+
+
+def test_what_is_not_said_hinders_no_policy() -> None:
+    policies = [policy("inside", "10.0.0.0/8", "10.0.0.0/8")]
+    assert trace(policies, Traffic(PortKind.SMTP)) == [("inside", None)]
