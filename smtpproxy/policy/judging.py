@@ -89,7 +89,8 @@ def needs_of(requirement: Requirement, legs: LegFacts, honoured: PeerPolicies, r
     """
     encrypted = legs.reached is Reached.ENCRYPTED
     verified = encrypted and requirement.asks_for(RecipientEncryption.VERIFIED)
-    misses = verified and not (_is_valid(legs) and _bears_name(requirement.match, legs, recipient, None))
+    helps = verified and (requirement.match.needs_look_up or legs.learns_name)
+    misses = helps and not (_is_valid(legs) and _bears_name(requirement.match, legs, recipient, None))
     dane = encrypted and requirement.asks_for(RecipientEncryption.DANE)
     mta_sts = encrypted and requirement.asks_for(RecipientEncryption.MTA_STS)
     vouching = misses and requirement.match.mx

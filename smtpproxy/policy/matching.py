@@ -99,9 +99,10 @@ def _sender_fits(audience: Audience, parties: Parties) -> Fit:
     wanted = audience.from_
     if wanted.everything or (parties.client is not None and wanted.has_address(parties.client)):
         return Fit.YES
-    if parties.sender is not None:
-        return Fit.YES if wanted.has_mailbox(parties.sender) else Fit.OTHER_SENDER
-    open_ = wanted.names_mailboxes or (wanted.names_networks and parties.client is None)
+    if parties.sender is not None and wanted.has_mailbox(parties.sender):
+        return Fit.YES
+    by_mailbox, by_network = parties.sender is None, parties.client is None
+    open_ = (wanted.names_mailboxes and by_mailbox) or (wanted.names_networks and by_network)
     return Fit.MAYBE if open_ else Fit.OTHER_SENDER
 
 
@@ -109,7 +110,8 @@ def _recipient_fits(audience: Audience, parties: Parties) -> Fit:
     wanted = audience.to
     if wanted.everything or (parties.destination is not None and wanted.has_address(parties.destination)):
         return Fit.YES
-    if parties.recipient is not None:
-        return Fit.YES if wanted.has_mailbox(parties.recipient) else Fit.OTHER_RECIPIENT
-    open_ = wanted.names_mailboxes or (wanted.names_networks and parties.destination is None)
+    if parties.recipient is not None and wanted.has_mailbox(parties.recipient):
+        return Fit.YES
+    by_mailbox, by_network = parties.recipient is None, parties.destination is None
+    open_ = (wanted.names_mailboxes and by_mailbox) or (wanted.names_networks and by_network)
     return Fit.MAYBE if open_ else Fit.OTHER_RECIPIENT
