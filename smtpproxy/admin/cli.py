@@ -13,6 +13,7 @@ from smtpproxy.admin.certificate import certificate
 from smtpproxy.admin.check import check
 from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
+from smtpproxy.admin.explain import explain_command
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
 from smtpproxy.admin.probe import probe_command
@@ -33,7 +34,7 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config, probe_command):
+for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config, probe_command, explain_command):
     commands.add_command(_command)
 
 

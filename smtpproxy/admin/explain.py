@@ -1,0 +1,105 @@
+"""``smtpproxy explain``: which policy and rules are for a message, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from smtpproxy.admin.exits import CommandError, ExitStatus
+from smtpproxy.admin.explaining.document import document_of
+from smtpproxy.admin.explaining.explanation import explain
+from smtpproxy.admin.explaining.picture import picture_of
+from smtpproxy.admin.explaining.question import Question
+from smtpproxy.admin.options import configuration_option, format_option
+from smtpproxy.config.load import load_configuration
+from smtpproxy.config.problems import shown
+from smtpproxy.policy.model import PortKind
+from smtpproxy.policy.selection import plain_address
+from smtpproxy.smtp.addresses import AddressError, parse_forward_path, parse_reverse_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path as FilePath
+
+    from smtpproxy.config.values import Configuration
+    from smtpproxy.policy.selection import Address
+    from smtpproxy.smtp.addresses import Path
+
+
+@click.command(name="explain")
+@click.option("--from", "sender", metavar="ADDRESS", required=True, help="The sender; <> for a bounce.")
+@click.option(
+    "--to", "recipients", metavar="ADDRESS", required=True, multiple=True, help="A recipient; may be repeated."
+)
+@click.option("--source", metavar="IP", help="The client's address; any that a policy takes, if left out.")
+@click.option("--destination", metavar="IP", help="The address that the client dials; any, if left out.")
+@click.option("--port", metavar="N", type=click.IntRange(1, 65535), help="The port that it dials; the first for SMTP.")
+@click.option("--tls/--clear", "client_tls", default=None, help="Whether the client uses STARTTLS; both, if left out.")
+@configuration_option
+@format_option
+def explain_command(  # noqa: PLR0913 - options
+    *,
+    sender: str,
+    recipients: tuple[str, ...],
+    source: str | None,
+    destination: str | None,
+    port: int | None,
+    client_tls: bool | None,
+    configuration_file: FilePath,
+    output: str,
+) -> None:
+    """Explain what the gateway would do with a message: the policy, the encryption rules, and every reply.
+
+    Every policy and every rule that was tried is told, with why it is not the one; then what is asked of both legs, and
+    what the sender is told, whatever becomes of the upstream leg.
+    """
+    configuration = load_configuration(configuration_file)
+    number, kind = _port(port, configuration)
+    question = Question(
+        sender=_path(sender, parse_reverse_path),
+        recipients=tuple(_path(each, parse_forward_path) for each in recipients),
+        port=number,
+        kind=kind,
+        source=_address(source),
+        destination=_address(destination),
+        client_tls=client_tls,
+    )
+    explanation = explain(question, configuration)
+    if output == "json":
+        click.echo(json.dumps(document_of(explanation), indent=2))
+    else:
+        Console().print(picture_of(explanation))
+
+
+def _path(text: str, parse: Callable[[bytes], tuple[Path, bytes]]) -> Path:
+    octets = text.encode("utf-8", "surrogateescape")
+    try:
+        path, rest = parse(octets if octets.startswith(b"<") else b"<%b>" % octets)
+    except AddressError:
+        rest = b"?"
+    if rest:
+        raise CommandError(f"{shown(text)} is no mail address", ExitStatus.USAGE)
+    return path
+
+
+def _address(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    try:
+        return plain_address(str(ip_address(text)))
+    except ValueError:
+        raise CommandError(f"{shown(text)} is no IP address", ExitStatus.USAGE) from None
+
+
+def _port(number: int | None, configuration: Configuration) -> tuple[int, PortKind]:
+    kinds = {port: kind for kind, ports in configuration.interception.ports.items() for port in ports}
+    if number is None:
+        number = next(iter(kinds))
+    if number not in kinds:
+        known = ", ".join(map(str, kinds))
+        raise CommandError(f"the gateway does not listen on port {number}; it does on {known}", ExitStatus.USAGE)
+    return number, kinds[number]

@@ -1,0 +1,1 @@
+"""What the gateway would do with a message, and why."""

@@ -1,0 +1,125 @@
+"""An explanation as a picture for people: what was looked at, what was chosen, and the reply in every case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from smtpproxy.admin.explaining.words import (
+    PLANS,
+    fit_text,
+    offer_text,
+    path_text,
+    requirement_texts,
+    rule_text,
+    verdict_text,
+)
+from smtpproxy.policy.matching import Fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smtpproxy.admin.explaining.explanation import Explanation, Outcome, PolicyAnswer, RecipientAnswer
+    from smtpproxy.admin.explaining.question import Question
+    from smtpproxy.admin.explaining.verdicts import Verdict
+    from smtpproxy.policy.matching import Tried
+
+_CHOSEN: Final = "bold green"
+_PASSED_OVER: Final = "dim"
+_OPEN: Final = "yellow"
+_REFUSED: Final = "red"
+
+
+def picture_of(explanation: Explanation) -> Tree:
+    """Return the tree; nothing in it is taken for markup."""
+    tree = Tree(_title(explanation.question), guide_style="dim")
+    _add_policies(tree, explanation)
+    answer = explanation.answer
+    if answer is None:
+        tree.add(Text("no policy takes this connection: it is closed", _REFUSED))
+        return tree
+    tree.add(_labelled("plan", Text("TLS comes first on both legs" if answer.terms.implicit else PLANS[answer.plan])))
+    tree.add(_labelled("STARTTLS is offered", Text(offer_text(answer))))
+    for recipient in answer.recipients:
+        _add_recipient(tree, recipient)
+    _add_message_rules(tree, answer)
+    return tree
+
+
+def _title(question: Question) -> Text:
+    recipients = ", ".join(map(path_text, question.recipients))
+    source = f"from {question.source}" if question.source else "from anywhere"
+    destination = f" at {question.destination}" if question.destination else ""
+    title = Text(f"mail of {path_text(question.sender)} to {recipients}", "bold")
+    return title.append(f", {source} to port {question.port}{destination}", "not bold")
+
+
+def _add_policies(tree: Tree, explanation: Explanation) -> None:
+    branch = tree.add(Text("policies", "cyan"))
+    for tried in explanation.policies:
+        if tried.obstacle is None:
+            upstream, action = tried.policy.upstream, tried.policy.action
+            port = upstream.port(explanation.question.kind)
+            found = f"is taken: {tried.policy.direction.value}, {action.name}, upstream {upstream.host} port {port}"
+            branch.add(Text(f"{tried.policy.name} {found}", _CHOSEN))
+        else:
+            branch.add(Text(f"{tried.policy.name} is not: {tried.obstacle.value}", _PASSED_OVER))
+
+
+def _add_recipient(tree: Tree, answer: RecipientAnswer) -> None:
+    branch = tree.add(Text(path_text(answer.recipient), "bold"))
+    rules = branch.add(Text("rules", "cyan"))
+    for tried in answer.tried:
+        rules.add(_tried(tried, chosen=tried.rule is answer.rule))
+    asked = branch.add(Text("asked", "cyan"))
+    for line in requirement_texts(answer):
+        asked.add(Text(line))
+    branch.add(_outcomes(answer.outcomes))
+
+
+def _tried(tried: Tried, *, chosen: bool) -> Text:
+    text = Text(f"{tried.rule.name}: {fit_text(tried)}", _style(tried.fit, chosen=chosen))
+    return text.append(f" ({rule_text(tried.rule)})", "not bold") if tried.fit in _SHOWN else text
+
+
+_SHOWN: Final = frozenset({Fit.YES, Fit.MAYBE})
+
+
+def _style(fit: Fit, *, chosen: bool) -> str:
+    if chosen:
+        return _CHOSEN
+    return _OPEN if fit in _SHOWN else _PASSED_OVER
+
+
+def _outcomes(outcomes: Sequence[Outcome]) -> Table:
+    table = Table(show_lines=True)
+    for heading in ("client", "upstream", "the sender is told"):
+        table.add_column(heading, overflow="fold")
+    alike: dict[tuple[bool, Verdict], list[str]] = {}
+    for outcome in outcomes:
+        alike.setdefault((outcome.client_tls, outcome.verdict), []).append(outcome.case.value)
+    for (client_tls, verdict), cases in alike.items():
+        table.add_row(Text("TLS" if client_tls else "clear"), Text("\n".join(cases)), verdict_line(verdict))
+    return table
+
+
+def verdict_line(verdict: Verdict) -> Text:
+    """Return what the sender is told, in its colour."""
+    if verdict.passes:
+        return Text(verdict_text(verdict), "green")
+    return Text(verdict_text(verdict), _OPEN if verdict.reply is None else _REFUSED)
+
+
+def _add_message_rules(tree: Tree, answer: PolicyAnswer) -> None:
+    if not answer.message_rules:
+        return
+    branch = tree.add(Text("message rules that it may come to", "cyan"))
+    for rule in answer.message_rules:
+        branch.add(Text(f"{rule.name}: {'always' if rule.when.is_empty else 'if the message is as it says'}"))
+
+
+def _labelled(label: str, text: Text) -> Text:
+    return Text(f"{label}: ", "cyan").append_text(text)
