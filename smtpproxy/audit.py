@@ -172,6 +172,32 @@ class Incident:
     token: str
 
 
+class Evidence(Enum):
+    """Why a client seems to check the certificate of its destination in a way that interception breaks."""
+
+    ALERT = "alert"  # it refused the one that it was shown
+    LEFT = "left-after-handshake"  # it took it, said nothing more, and went, again and again
+
+
+@dataclass(frozen=True, slots=True)
+class InterceptionSuspected:
+    """A client seems to do DANE or MTA-STS, or to trust no Proxy Authority, for a certificate that is replaced.
+
+    Args:
+        origin: of the last session that says so.
+        evidence: what it did.
+        alert: the library's words for its alert, empty without.
+        sessions: how many in a row say so.
+        upstream_valid: whether upstream's own chain is valid; if not, anybody may refuse it who does no DANE.
+    """
+
+    origin: Origin
+    evidence: Evidence
+    alert: str
+    sessions: int
+    upstream_valid: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
     """This program failed; ``reference`` is what the log's traceback bears."""
@@ -181,4 +207,4 @@ class Crash:
     error: str
 
 
-Record: TypeAlias = TransactionRecord | SessionRecord | TlsRecord | Incident | Crash
+Record: TypeAlias = TransactionRecord | SessionRecord | TlsRecord | Incident | InterceptionSuspected | Crash

@@ -126,7 +126,7 @@ def make_service(
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
     workshop = Workshop(reactor, metrics)
     gateway = Gateway(reactor, workshop.make(configuration))
-    figures = Figures(gateway, workshop.records.tally)
+    figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
     for service in (_signals(gateway, workshop, load, reactor), metrics, gateway):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from smtpproxy.admin.options import configuration_option
+from smtpproxy.admin.suspected import suspicions_in
 from smtpproxy.config.load import load_configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from smtpproxy.config.values import Configuration
@@ -20,12 +23,31 @@ if TYPE_CHECKING:
 def check(configuration_file: Path) -> None:
     """Load the configuration, open its keys and certificates, and print every mistake and notice.
 
+    What the gateway's records of the last days say of clients that do not bear interception is told as well.
+
     The exit status is 78 if there are mistakes.
     """
     configuration = load_configuration(configuration_file)
     for notice in configuration.notices:
         click.echo(f"notice: {notice}")
+    for line in _suspected(configuration):
+        click.echo(line)
     click.echo(f"ok: {_summary(configuration)}")
+
+
+def _suspected(configuration: Configuration) -> Iterator[str]:
+    """Yield what the gateway's records say of clients that do not bear interception."""
+    if configuration.records is None:
+        return
+    try:
+        suspicions = suspicions_in(configuration.records, datetime.now(UTC))
+    except OSError as error:
+        yield f"notice: {configuration.records}: cannot be read: {error.strerror}; what was suspected is not told"
+        return
+    for suspicion in suspicions:
+        first, *more = suspicion.advice()
+        yield f"notice: {first}"
+        yield from more
 
 
 def _summary(configuration: Configuration) -> str:

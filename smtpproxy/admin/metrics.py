@@ -75,6 +75,10 @@ class Figures(Protocol):
         """How many there were."""
 
     @property
+    def interceptions_suspected(self) -> int:
+        """Sessions whose client seems to check a certificate that is replaced."""
+
+    @property
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by reason."""
 
@@ -121,6 +125,11 @@ class GatewayCollector(Collector):
         yield _counter("smtpproxy_tls_handshakes", "TLS handshakes.", ("leg", "result"), handshakes)
         yield CounterMetricFamily(
             "smtpproxy_incidents", "Attacks, and breaks of the protocol that ended a session.", tally.incidents
+        )
+        yield CounterMetricFamily(
+            "smtpproxy_interception_suspected",
+            "Sessions whose client seems to check the certificate that interception replaces.",
+            figures.interceptions_suspected,
         )
         yield CounterMetricFamily("smtpproxy_crashes", "Sessions that this program failed.", tally.crashes)
 

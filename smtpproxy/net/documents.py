@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from smtpproxy.audit import (
     Crash,
     Incident,
+    InterceptionSuspected,
     Judgement,
     Origin,
     RecipientResult,
@@ -63,6 +64,8 @@ def _body(record: Record) -> tuple[str, Document]:
             return "tls-failure", _tls_failure(leg, outcome)
         case Incident(_, leg, token):
             return "incident", {"leg": leg, "incident": token}
+        case InterceptionSuspected():
+            return "interception-suspected", _suspected(record)
         case Crash(_, reference, error):
             return "crash", {"reference": reference, "error": error}
 
@@ -146,6 +149,15 @@ def _session(record: SessionRecord) -> Document:
 def _tls_failure(leg: str, outcome: TlsFacts | TlsFailure) -> Document:
     failure = _failure(outcome) if isinstance(outcome, TlsFailure) else None
     return {"leg": leg, **(failure or {})}
+
+
+def _suspected(record: InterceptionSuspected) -> Document:
+    return {
+        "evidence": record.evidence.value,
+        "alert": record.alert or None,
+        "sessions": record.sessions,
+        "upstream_valid": record.upstream_valid,
+    }
 
 
 def _failure(failure: TlsFailure | None) -> Document | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from smtpproxy.lru import CacheFigures
 from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
 
 
@@ -15,11 +16,18 @@ class Figures:
     Args:
         gateway: runs the sessions.
         tally: of the record writers.
+        suspicions: of the record writers.
     """
 
-    def __init__(self, gateway: Gateway, tally: Tally) -> None:
+    def __init__(self, gateway: Gateway, tally: Tally, suspicions: Suspicions) -> None:
         self.tally = tally
         self._gateway = gateway
+        self._suspicions = suspicions
+
+    @property
+    def interceptions_suspected(self) -> int:
+        """How many sessions give reason to think that interception breaks what their client checks."""
+        return self._suspicions.sessions
 
     @property
     def caches(self) -> Mapping[str, CacheFigures]:

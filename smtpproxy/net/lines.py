@@ -9,7 +9,9 @@ from typing import assert_never
 
 from smtpproxy.audit import (
     Crash,
+    Evidence,
     Incident,
+    InterceptionSuspected,
     Origin,
     RecipientResult,
     Record,
@@ -38,6 +40,8 @@ def lines_of(record: Record) -> list[str]:
         case Incident(origin, leg, token):
             warning = f"warning: {token} on the {leg} leg, client={origin.client}, policy={quoted(origin.policy)}"
             return [f"{head}: {warning}"]
+        case InterceptionSuspected():
+            return [f"{head}: {_suspected(record)}"]
         case Crash(_, reference, error):
             return [f"{head}: error: the session failed with {error}, reference {reference}; both legs are closed"]
         case _:
@@ -79,6 +83,16 @@ def _session(record: SessionRecord) -> str:
         f"ended: {record.ended}, client={record.origin.client}, helo={bracketed(record.helo)}, "
         f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
         f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}"
+    )
+
+
+def _suspected(record: InterceptionSuspected) -> str:
+    origin = record.origin
+    did = f"refused ({_printable(record.alert)})" if record.evidence is Evidence.ALERT else "left at once"
+    return (
+        f"warning: client={origin.client} {did} the certificate shown for relay={origin.upstream}, "
+        f"policy={quoted(origin.policy)}, sessions={record.sessions}: it seems to check the server's own, by DANE, "
+        "MTA-STS or authorities of its own; 'smtpproxy check' tells what to do"
     )
 
 

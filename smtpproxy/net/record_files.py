@@ -9,6 +9,7 @@ from threading import Lock
 from twisted.application.service import Service
 
 from smtpproxy.net.records import RecordFileError, RecordWriter
+from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
 
 
@@ -17,12 +18,14 @@ class RecordFiles:
 
     Attributes:
         tally: what was written into all of them, counted.
+        suspicions: what it gives reason to suspect.
     """
 
-    __slots__ = ("_lock", "_users", "_writers", "tally")
+    __slots__ = ("_lock", "_users", "_writers", "suspicions", "tally")
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self.suspicions = Suspicions()
         self._writers: dict[Path | None, RecordWriter] = {}
         self._users: Counter[Path | None] = Counter()
         self._lock = Lock()
@@ -36,7 +39,7 @@ class RecordFiles:
         with self._lock:
             writer = self._writers.get(file)
             if writer is None:
-                writer = self._writers[file] = RecordWriter(file, self.tally)
+                writer = self._writers[file] = RecordWriter(file, self.tally, self.suspicions)
             self._users[file] += 1
             return RecordLease(self, file, writer)
 

@@ -13,6 +13,7 @@ from smtpproxy.audit import Record
 from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.documents import document_of
 from smtpproxy.net.lines import lines_of
+from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
 
 
@@ -33,6 +34,7 @@ class RecordWriter:
     Args:
         file: where JSON documents go, one a line, appended; ``None`` for nowhere.
         tally: counts with other writers what is written; one of its own if left out.
+        suspicions: looks with other writers at what is written; one of its own if left out.
 
     Attributes:
         tally: what was written, counted.
@@ -41,17 +43,24 @@ class RecordWriter:
         RecordFileError: the file cannot be opened.
     """
 
-    __slots__ = ("_descriptor", "_file", "_log", "_torn", "tally")
+    __slots__ = ("_descriptor", "_file", "_log", "_suspicions", "_torn", "tally")
 
-    def __init__(self, file: Path | None, tally: Tally | None = None) -> None:
+    def __init__(self, file: Path | None, tally: Tally | None = None, suspicions: Suspicions | None = None) -> None:
         self._log = Logger(namespace="smtpproxy")
         self._file = file
         self._descriptor = None if file is None else _open(file)
         self._torn = False
+        self._suspicions = suspicions or Suspicions()
         self.tally = tally or Tally()
 
     def write(self, record: Record) -> None:
-        """Write one record."""
+        """Write one record, and what it gives reason to suspect."""
+        self._write(record)
+        suspected = self._suspicions.see(record)
+        if suspected is not None:
+            self._write(suspected)
+
+    def _write(self, record: Record) -> None:
         self.tally.count(record)
         for line in lines_of(record):
             self._say(line)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from smtpproxy.audit import Crash, Incident, Record, SessionRecord, Status, TlsRecord, TransactionRecord
+from smtpproxy.audit import (
+    Crash,
+    Incident,
+    InterceptionSuspected,
+    Record,
+    SessionRecord,
+    Status,
+    TlsRecord,
+    TransactionRecord,
+)
 from smtpproxy.session.transaction import status_of
 from smtpproxy.tls.facts import TlsFailure
 
@@ -48,6 +57,8 @@ class Tally:
                     self.recipients[result.status.value] += 1
             case SessionRecord():
                 self.sessions[record.downgraded] += 1
+            case InterceptionSuspected():
+                pass  # told once an hour at most; `Suspicions` counts them
             case Incident():
                 self.incidents += 1
             case Crash():

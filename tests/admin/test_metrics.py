@@ -37,6 +37,7 @@ class Figures:
         self.spooled_octets = 85
         self.sessions_running = 91
         self.sessions_begun = 92
+        self.interceptions_suspected = 94
         self.turned_away = Counter({"no-policy": 93})
 
 
@@ -65,6 +66,7 @@ def test_every_figure_has_its_metric() -> None:
         ("smtpproxy_content_bytes_total",): 51,
         ("smtpproxy_spool_bytes",): 85,
         ("smtpproxy_incidents_total",): 61,
+        ("smtpproxy_interception_suspected_total",): 94,
         ("smtpproxy_crashes_total",): 71,
         ("smtpproxy_cache_entries", "leaves"): 81,
         ("smtpproxy_cache_limit", "leaves"): 82,
