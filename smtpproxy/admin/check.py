@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from smtpproxy.admin.check_online import check_online
+from smtpproxy.admin.exits import ExitStatus
 from smtpproxy.admin.options import configuration_option
 from smtpproxy.admin.suspected import suspicions_in
 from smtpproxy.config.load import load_configuration
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @configuration_option
-def check(configuration_file: Path) -> None:
+@click.option("--online", is_flag=True, help="Dial every upstream, and compare certificates with what is published.")
+@click.pass_context
+def check(context: click.Context, configuration_file: Path, *, online: bool) -> None:
     """Load the configuration, open its keys and certificates, and print every mistake and notice.
 
     What the gateway's records of the last days say of clients that do not bear interception is told as well.
 
-    The exit status is 78 if there are mistakes.
+    With --online every upstream is dialled, and the Proxy Server certificates are compared with the TLSA records and
+    the MTA-STS policies of the hosts that they name: a mail server behind the gateway must show what is published.
+
+    The exit status is 78 if there are mistakes; with --online 69 if an upstream cannot be reached or a name cannot be
+    looked up, 76 if an upstream has no TLS, 65 if a certificate is not what is published.
     """
     configuration = load_configuration(configuration_file)
     for notice in configuration.notices:
@@ -33,6 +41,16 @@ def check(configuration_file: Path) -> None:
     for line in _suspected(configuration):
         click.echo(line)
     click.echo(f"ok: {_summary(configuration)}")
+    if online:
+        context.exit(_tell_online(configuration))
+
+
+def _tell_online(configuration: Configuration) -> ExitStatus:
+    status = ExitStatus.OK
+    for finding in check_online(configuration):
+        click.echo(finding.text)
+        status = status or finding.status
+    return status
 
 
 def _suspected(configuration: Configuration) -> Iterator[str]:

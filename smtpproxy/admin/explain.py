@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
@@ -12,8 +12,13 @@ from rich.console import Console
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.explaining.document import document_of
 from smtpproxy.admin.explaining.explanation import explain
+from smtpproxy.admin.explaining.online import domains_of, look, target_of
+from smtpproxy.admin.explaining.online_document import online_document
+from smtpproxy.admin.explaining.online_picture import add_online
 from smtpproxy.admin.explaining.picture import picture_of
 from smtpproxy.admin.explaining.question import Question
+from smtpproxy.admin.online.look_ups import ask
+from smtpproxy.admin.online.probe import Means, probe, probing_context
 from smtpproxy.admin.options import configuration_option, format_option
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import shown
@@ -25,9 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path as FilePath
 
+    from smtpproxy.admin.explaining.online import Now
     from smtpproxy.config.values import Configuration
     from smtpproxy.policy.selection import Address
+    from smtpproxy.session.terms import Terms
     from smtpproxy.smtp.addresses import Path
+
+_DIAL_S: Final = 20.0
 
 
 @click.command(name="explain")
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--destination", metavar="IP", help="The address that the client dials; any, if left out.")
 @click.option("--port", metavar="N", type=click.IntRange(1, 65535), help="The port that it dials; the first for SMTP.")
 @click.option("--tls/--clear", "client_tls", default=None, help="Whether the client uses STARTTLS; both, if left out.")
+@click.option("--online", is_flag=True, help="Look up what is published, dial upstream, and tell the reply of now.")
 @configuration_option
 @format_option
 def explain_command(  # noqa: PLR0913 - options
@@ -49,13 +59,15 @@ def explain_command(  # noqa: PLR0913 - options
     destination: str | None,
     port: int | None,
     client_tls: bool | None,
+    online: bool,
     configuration_file: FilePath,
     output: str,
 ) -> None:
     """Explain what the gateway would do with a message: the policy, the encryption rules, and every reply.
 
     Every policy and every rule that was tried is told, with why it is not the one; then what is asked of both legs, and
-    what the sender is told, whatever becomes of the upstream leg.
+    what the sender is told, whatever becomes of the upstream leg. With --online, mail exchangers, TLSA records and
+    MTA-STS policies are looked up and upstream is dialled, and no mail is sent.
     """
     configuration = load_configuration(configuration_file)
     number, kind = _port(port, configuration)
@@ -69,10 +81,25 @@ def explain_command(  # noqa: PLR0913 - options
         client_tls=client_tls,
     )
     explanation = explain(question, configuration)
+    terms = explanation.answer.terms if explanation.answer else None
+    now = _look(question, terms, configuration) if online and terms else None
     if output == "json":
-        click.echo(json.dumps(document_of(explanation), indent=2))
+        document = document_of(explanation)
+        click.echo(
+            json.dumps({**document, "online": online_document(now, terms.profile) if now and terms else None}, indent=2)
+        )
     else:
-        Console().print(picture_of(explanation))
+        tree = picture_of(explanation)
+        if now and terms:
+            add_online(tree, now, terms.profile)
+        Console().print(tree)
+
+
+def _look(question: Question, terms: Terms, configuration: Configuration) -> Now:
+    known = ask(domains_of(question.recipients), configuration)
+    context = probing_context(terms.upstream_profile, configuration.certificates.trusted)
+    means = Means(context, configuration.gateway.name.encode("ascii"), _DIAL_S)
+    return look(question, terms, probe(target_of(terms, known.values()), means), known)
 
 
 def _path(text: str, parse: Callable[[bytes], tuple[Path, bytes]]) -> Path:

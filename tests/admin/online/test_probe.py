@@ -23,7 +23,7 @@ from smtpproxy.admin.probe import parse_target
 from smtpproxy.policy.model import CertificateValidation, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
 from smtpproxy.transport.trust import load_trust
-from tests.admin.online.conftest import NAMES, Servers
+from tests.admin.online.servers import NAMES, Servers
 from tests.integration.lab.ports import HOST, free_ports
 from tests.integration.lab.recorder import Script
 from tests.pki import DAY, NOW, Pair, Wanted, make_leaf

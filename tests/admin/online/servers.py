@@ -1,16 +1,15 @@
+"""Real mail servers on loopback, with certificates that a test chooses."""
+
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.integration.lab.recorder import RecordingUpstream, Script
-from tests.pki import Pair, Wanted, make_intermediate, make_leaf, make_root
+from tests.pki import Pair, Wanted, make_leaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAMES = ("mx.upstream.test", "localhost", "127.0.0.1")
@@ -53,16 +52,3 @@ class Servers:
     def close(self) -> None:
         for server in self._begun:
             server.close()
-
-
-@pytest.fixture(scope="session")
-def upstream_authorities() -> Authorities:
-    root = make_root()
-    return Authorities(root, make_intermediate(root, "Test Intermediate"))
-
-
-@pytest.fixture
-def servers(tmp_path: Path, upstream_authorities: Authorities) -> Iterator[Servers]:
-    made = Servers(tmp_path, upstream_authorities)
-    yield made
-    made.close()

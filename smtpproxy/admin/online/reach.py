@@ -1,0 +1,85 @@
+"""Dial every upstream that policies name, several at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from smtpproxy.admin.online.findings import Findings, Target
+from smtpproxy.admin.online.probe import Means, probe, probing_context
+from smtpproxy.policy.model import PortKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from smtpproxy.config.values import Configuration
+    from smtpproxy.policy.model import Policy, TlsProfile
+
+AT_A_TIME: Final = 8
+TIMEOUT_S: Final = 20.0
+"""For each of them; who needs longer for a greeting is told of too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An upstream of one kind of port.
+
+    Args:
+        target: whom to dial, and how.
+        profile: the TLS profile that it is met with.
+        policies: names of the policies that send mail there.
+    """
+
+    target: Target
+    profile: TlsProfile
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What was found at an upstream."""
+
+    upstream: Upstream
+    found: Findings
+
+
+def upstreams_of(configuration: Configuration) -> list[Upstream]:
+    """Return the upstreams of all policies that are enabled, each once, in the order of the policies.
+
+    The embedded server is left out: it is a part of the gateway, which need not run.
+    """
+    policies: dict[tuple[Target, TlsProfile], list[str]] = {}
+    for policy in configuration.policies:
+        for target, profile in _ways(policy):
+            if (target.host, target.port) not in _embedded(configuration):
+                policies.setdefault((target, profile), []).append(policy.name)
+    return [Upstream(target, profile, tuple(names)) for (target, profile), names in policies.items()]
+
+
+def reach(upstreams: Sequence[Upstream], configuration: Configuration, timeout_s: float = TIMEOUT_S) -> list[Reached]:
+    """Dial all of them; whatever goes wrong is a finding."""
+    trust, helo = configuration.certificates.trusted, configuration.gateway.name.encode("ascii")
+    contexts = {each.profile: probing_context(each.profile, trust) for each in upstreams}
+
+    def ask(upstream: Upstream) -> Reached:
+        return Reached(upstream, probe(upstream.target, Means(contexts[upstream.profile], helo, timeout_s)))
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(ask, upstreams))
+
+
+def _embedded(configuration: Configuration) -> frozenset[tuple[str, int]]:
+    server = configuration.embedded
+    return frozenset({(server.host, server.smtp), (server.host, server.smtps)}) if server else frozenset()
+
+
+def _ways(policy: Policy) -> Iterator[tuple[Target, TlsProfile]]:
+    if not policy.enabled:
+        return
+    action, upstream = policy.action, policy.upstream
+    for kind in PortKind:
+        if kind in policy.tls_support.ports:
+            implicit = kind is PortKind.SMTPS
+            profile = action.implicit_profile if implicit else action.starttls.profile
+            yield Target(upstream.host, upstream.port(kind), implicit), profile
