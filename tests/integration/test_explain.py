@@ -49,7 +49,9 @@ CASES = {
 def gateway(running_lab: Lab, authorities: Authorities, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     recorder, home = running_lab.recorder(), tmp_path_factory.mktemp("explain")
     upstream = Upstream(recorder.smtp_port, recorder.smtps_port, host="localhost")
-    made = Gateway(home / "gateway", Setup(rules=RULES), upstream, authorities)
+    made = Gateway(
+        home / "gateway", Setup(rules=RULES, action={"tls_level_header": {"honour": True}}), upstream, authorities
+    )
     yield made
     made.close()
 
@@ -83,3 +85,17 @@ def test_every_reply_is_as_explained(lab: Lab, gateway: Gateway, client: Client,
     lab.recorder(script, self_signed=self_signed)
     table = explained(gateway, client)
     assert answered(gateway, client) == {to: table[to][case] for to, case in CASES[kind].items()}
+
+
+def test_what_a_message_asks_for_is_answered_as_explained(lab: Lab, gateway: Gateway) -> None:
+    lab.recorder(Script(starttls=False))
+    program: list[str | Path] = [PROGRAMS / "smtpproxy", "explain", "-c", gateway.configuration, "--format", "json"]
+    question = ["--from", "a@client.test", "--to", OTHER, "--port", str(gateway.smtp_port), "--clear"]
+    done = subprocess.run([*program, *question], capture_output=True, check=True, text=True)
+    outcomes = {each["upstream"]: each for each in json.loads(done.stdout)["recipients"][0]["outcomes"]}
+    told = outcomes["not-offered"]["asked"]["required"]
+    with connect(gateway, "clear", lab.trusting_proxy) as session:
+        session.mail("a@client.test")
+        assert session.rcpt(OTHER)[0] == 250
+        code, text = session.data(b"x-TLSLevel: Require\r\nSubject: no\r\n\r\nhello\r\n")
+    assert (told["at"], told["reply"]) == ("the end of data", f"{code} {text.decode()}")

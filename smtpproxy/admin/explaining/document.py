@@ -33,6 +33,7 @@ def document_of(explanation: Explanation) -> Document:
         "plan": answer.plan.value if answer and not answer.terms.implicit else None,
         "offers_starttls": _offer(answer) if answer else None,
         "recipients": [_recipient(each) for each in answer.recipients] if answer else [],
+        "message_levels": [level.value for level in answer.levels] if answer else [],
         "message_rules": [
             {"rule": rule.name, "always": rule.when.is_empty} for rule in (answer.message_rules if answer else ())
         ],
@@ -89,7 +90,12 @@ def _tried(tried: Tried) -> Document:
 
 def _outcome(outcome: Outcome) -> Document:
     client = "tls" if outcome.client_tls else "clear"
-    return {"client": client, "upstream": outcome.case.name.lower().replace("_", "-"), **verdict_of(outcome.verdict)}
+    return {
+        "client": client,
+        "upstream": outcome.case.name.lower().replace("_", "-"),
+        **verdict_of(outcome.verdict),
+        "asked": {level.value: verdict_of(verdict) for level, verdict in outcome.asked},
+    }
 
 
 def verdict_of(verdict: Verdict) -> Document:

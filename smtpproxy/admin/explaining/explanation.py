@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from smtpproxy.admin.explaining.cases import Case, cases_of, legs_of
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
-from smtpproxy.policy.messages import reachable
+from smtpproxy.policy.envelopes import Envelope
+from smtpproxy.policy.messages import levels_in_reach, reachable, rules_for
 from smtpproxy.policy.names import recipient_names, sender_names
 from smtpproxy.policy.requirement import Requirement
 from smtpproxy.policy.selection import PolicyTried, trace_selection
 from smtpproxy.session.terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from smtpproxy.admin.explaining.question import Question
     from smtpproxy.config.values import Configuration
@@ -23,18 +24,26 @@ if TYPE_CHECKING:
     from smtpproxy.policy.matching import Tried
     from smtpproxy.policy.messages import MessageRule
     from smtpproxy.policy.model import Policy
-    from smtpproxy.policy.rules import EncryptionRule
+    from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
     from smtpproxy.policy.selection import Address
     from smtpproxy.smtp.addresses import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict about a recipient in one case."""
+    """The verdict about a recipient in one case.
+
+    Args:
+        client_tls: whether the client leg is on TLS.
+        case: what became of the upstream leg.
+        verdict: what the sender is told.
+        asked: what it is told at the end of data, where the message asks for more itself, by what it asks for.
+    """
 
     client_tls: bool
     case: Case
     verdict: Verdict
+    asked: tuple[tuple[RecipientEncryption, Verdict], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,8 @@ class PolicyAnswer:
         offered_on_tls: whether the client is offered STARTTLS while upstream is on TLS, or offers it under ``mirror``.
         offered_in_clear: whether it is while upstream is in clear.
         recipients: each of them.
-        message_rules: those that a message can come to, in order.
+        message_rules: those that a message can come to, in order, without what they ask of the envelope.
+        levels: what the message may ask for, by those rules or by an honoured field.
     """
 
     terms: Terms
@@ -81,6 +91,7 @@ class PolicyAnswer:
     offered_in_clear: bool
     recipients: tuple[RecipientAnswer, ...]
     message_rules: tuple[MessageRule, ...]
+    levels: tuple[RecipientEncryption, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,35 +129,64 @@ def upstream_address(policy: Policy) -> Address | None:
 
 
 def _policy_answer(question: Question, terms: Terms, judge: Judge) -> PolicyAnswer:
+    action = terms.policy.action
+    rules = message_rules_for(question, action.message_rules)
+    levels = sorted(levels_in_reach(rules, action.tls_level_header), key=lambda level: level.value)
+    demanding = tuple(level for level in levels if level.demands_tls)
     return PolicyAnswer(
         terms=terms,
         plan=judge.rulebook.plan,
         offered_on_tls=judge.offers(upstream_ready=True),
         offered_in_clear=judge.offers(upstream_ready=False),
-        recipients=tuple(_recipient_answer(question, recipient, terms, judge) for recipient in question.recipients),
-        message_rules=tuple(reachable(terms.policy.action.message_rules)),
+        recipients=tuple(_Inquiry(question, each, terms, judge).answer(demanding) for each in question.recipients),
+        message_rules=rules,
+        levels=tuple(levels),
     )
 
 
-def _recipient_answer(question: Question, recipient: Path, terms: Terms, judge: Judge) -> RecipientAnswer:
-    asked = judge.ask(question.sender, recipient)
-    *watching, rule = asked.rules
-    requirement = Requirement.of(rule, terms.policy.action.starttls.on_failure)
-    names = recipient_names(requirement.match, recipient, None)
+def message_rules_for(question: Question, rules: Sequence[MessageRule]) -> tuple[MessageRule, ...]:
+    """Return the message rules that the message can come to; a client that was not told may be any."""
+    envelope = Envelope(question.sender, question.recipients, question.source)
+    asked = rules if question.source else [_for_any_client(rule) for rule in rules]
+    return tuple(reachable(rules_for(asked, envelope)))
 
-    def outcomes() -> Iterator[Outcome]:
-        for client_tls in question.client_legs:
-            for case in cases_of(question.kind, judge.rulebook.plan, client_tls=client_tls):
-                legs = legs_of(case, terms, names, judge.rulebook.address, client_tls=client_tls)
-                yield Outcome(client_tls, case, judge.verdict(asked, legs))
 
-    return RecipientAnswer(
-        recipient=recipient,
-        tried=asked.tried,
-        rule=rule,
-        watching=tuple(watching),
-        requirement=requirement,
-        names=names,
-        sender_names=sender_names(requirement.sender_match, question.sender, b""),
-        outcomes=tuple(outcomes()),
-    )
+def _for_any_client(rule: MessageRule) -> MessageRule:
+    condition = rule.when.envelope
+    if condition is None or condition.client is None:
+        return rule
+    return replace(rule, when=replace(rule.when, envelope=replace(condition, client=None)))
+
+
+class _Inquiry:
+    """One recipient of a question."""
+
+    def __init__(self, question: Question, recipient: Path, terms: Terms, judge: Judge) -> None:
+        self._question = question
+        self._terms = terms
+        self._judge = judge
+        self._asked = judge.ask(question.sender, recipient)
+        self._requirement = Requirement.of(self._asked.rules[-1], terms.policy.action.starttls.on_failure)
+        self._names = recipient_names(self._requirement.match, recipient, None)
+
+    def answer(self, levels: Sequence[RecipientEncryption]) -> RecipientAnswer:
+        *watching, rule = self._asked.rules
+        return RecipientAnswer(
+            recipient=self._asked.recipient,
+            tried=self._asked.tried,
+            rule=rule,
+            watching=tuple(watching),
+            requirement=self._requirement,
+            names=self._names,
+            sender_names=sender_names(self._requirement.sender_match, self._question.sender, b""),
+            outcomes=tuple(self._outcomes(levels)),
+        )
+
+    def _outcomes(self, levels: Sequence[RecipientEncryption]) -> Iterator[Outcome]:
+        kind, plan, address = self._question.kind, self._judge.rulebook.plan, self._judge.rulebook.address
+        for client_tls in self._question.client_legs:
+            for case in cases_of(kind, plan, client_tls=client_tls):
+                legs = legs_of(case, self._terms, self._names, address, client_tls=client_tls)
+                verdict = self._judge.verdict(self._asked, legs)
+                asked = [(level, self._judge.message_verdict(self._asked, level, legs)) for level in levels]
+                yield Outcome(client_tls, case, verdict, tuple(asked) if verdict.passes else ())

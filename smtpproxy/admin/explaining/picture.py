@@ -21,11 +21,15 @@ from smtpproxy.policy.matching import Fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from smtpproxy.admin.explaining.explanation import Explanation, Outcome, PolicyAnswer, RecipientAnswer
     from smtpproxy.admin.explaining.question import Question
     from smtpproxy.admin.explaining.verdicts import Verdict
     from smtpproxy.policy.matching import Tried
+    from smtpproxy.policy.rules import RecipientEncryption
+
+    Asked: TypeAlias = tuple[tuple[RecipientEncryption, Verdict], ...]
 
 _CHOSEN: Final = "bold green"
 _PASSED_OVER: Final = "dim"
@@ -98,12 +102,17 @@ def _outcomes(outcomes: Sequence[Outcome]) -> Table:
     table = Table(show_lines=True)
     for heading in ("client", "upstream", "the sender is told"):
         table.add_column(heading, overflow="fold")
-    alike: dict[tuple[bool, Verdict], list[str]] = {}
+    alike: dict[tuple[bool, Verdict, Asked], list[str]] = {}
     for outcome in outcomes:
-        alike.setdefault((outcome.client_tls, outcome.verdict), []).append(outcome.case.value)
-    for (client_tls, verdict), cases in alike.items():
-        table.add_row(Text("TLS" if client_tls else "clear"), Text("\n".join(cases)), verdict_line(verdict))
+        alike.setdefault((outcome.client_tls, outcome.verdict, outcome.asked), []).append(outcome.case.value)
+    for (client_tls, verdict, asked), cases in alike.items():
+        told = [verdict_line(verdict), *(_asked_line(level, each) for level, each in asked)]
+        table.add_row(Text("TLS" if client_tls else "clear"), Text("\n".join(cases)), Text("\n").join(told))
     return table
+
+
+def _asked_line(level: RecipientEncryption, verdict: Verdict) -> Text:
+    return Text(f"if the message asks for {level.value}: ").append_text(verdict_line(verdict))
 
 
 def verdict_line(verdict: Verdict) -> Text:
@@ -114,6 +123,9 @@ def verdict_line(verdict: Verdict) -> Text:
 
 
 def _add_message_rules(tree: Tree, answer: PolicyAnswer) -> None:
+    if answer.levels:
+        asked = ", ".join(level.value for level in answer.levels)
+        tree.add(_labelled("the message may ask for", Text(f"{asked}, by a message rule or x-TLSLevel")))
     if not answer.message_rules:
         return
     branch = tree.add(Text("message rules that it may come to", "cyan"))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from smtpproxy.audit import Origin
 from smtpproxy.policy.decision import Refuse
 from smtpproxy.policy.encryption import decide_mail, decide_offer
-from smtpproxy.policy.judging import judge_sender
+from smtpproxy.policy.judging import judge_sender, needs_of
 from smtpproxy.policy.legs import Reached
+from smtpproxy.policy.names import looked_up_domain
+from smtpproxy.session.actions import LookUp
 from smtpproxy.session.recipients import Asked, Recipients
 from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.terms import Circumstances
@@ -19,8 +21,9 @@ from smtpproxy.smtp import catalogue
 if TYPE_CHECKING:
     from smtpproxy.policy.knowledge import Knowledge
     from smtpproxy.policy.legs import LegFacts
+    from smtpproxy.policy.requirement import Requirement
+    from smtpproxy.policy.rules import RecipientEncryption
     from smtpproxy.policy.selection import Address
-    from smtpproxy.session.actions import LookUp
     from smtpproxy.session.terms import Terms
     from smtpproxy.smtp.addresses import Path
     from smtpproxy.smtp.replies import Reply
@@ -70,6 +73,7 @@ class Judge:
 
     def __init__(self, terms: Terms, client: Address | None, address: Address | None) -> None:
         self._terms = terms
+        self._known: set[str] = set()
         self.rulebook = Rulebook(terms, client)
         self.rulebook.connected(address)
         circumstances = Circumstances(_NOBODY, time.monotonic, time.time, client)
@@ -81,6 +85,7 @@ class Judge:
 
     def learn(self, knowledge: Knowledge) -> None:
         """Take what was looked up."""
+        self._known.add(knowledge.domain)
         self._recipients.learn(knowledge)
 
     def offers(self, *, upstream_ready: bool) -> bool:
@@ -102,11 +107,28 @@ class Judge:
             return Verdict("MAIL", decision.reply, decision.because)
         deciding = asked.rules[-1]
         decision = judge_sender(deciding.sender, deciding.sender_match, legs, asked.sender)
-        wanted = self._recipients.wanted(asked, legs)
+        wanted = self._look_up(self._recipients.requirement(deciding), asked.recipient, legs)
         if wanted is not None and not isinstance(decision, Refuse):
             return Verdict(look_up=wanted)
         decision, _ = self._recipients.judge(asked, legs)
         return Verdict("RCPT", decision.reply, decision.because) if isinstance(decision, Refuse) else PASSES
+
+    def message_verdict(self, asked: Asked, level: RecipientEncryption, legs: LegFacts) -> Verdict:
+        """Return what becomes of a message whose recipient was let pass, if it asks for ``level`` itself."""
+        requirement = self._recipients.requirement(asked.rules[-1]).raised({level})
+        wanted = self._look_up(requirement, asked.recipient, legs)
+        if wanted is not None:
+            return Verdict(look_up=wanted)
+        refusal = self._recipients.judge_message(asked.sender, [asked.recipient], frozenset({level}), legs)
+        return PASSES if refusal is None else Verdict("the end of data", refusal.reply, refusal.because)
+
+    def _look_up(self, requirement: Requirement, recipient: Path, legs: LegFacts) -> LookUp | None:
+        """Return what must be known of a recipient's domain, and is not."""
+        domain = looked_up_domain(recipient)
+        needs = needs_of(requirement, legs, self._terms.policy.peer_policies, recipient)
+        if not needs or domain is None or domain in self._known:
+            return None
+        return LookUp(domain, tlsa=needs.tlsa, sts=needs.sts)
 
     def _is_hidden(self, legs: LegFacts) -> bool:
         asks_tls = legs.client is not None and not self._terms.implicit

@@ -43,6 +43,8 @@ def home(made_home: Path, tmp_path: Path) -> Path:
 
 MESSAGE_RULES = [
     {"name": "big", "when": {"size": {"over": "20MB"}}, "final": "deny"},
+    {"name": "to the shop", "when": {"recipient": {"matches": "shop.test"}}, "then": [{"set_encryption": "required"}]},
+    {"name": "from the branch", "when": {"client": ["10.9.0.0/16"]}, "then": [{"add_header": {"X-Branch": "9"}}]},
     {"name": "stamp", "then": [{"add_header": {"X-Checked-By": "gw"}}], "final": "deliver"},
     {"name": "never reached", "final": "deny"},
 ]
@@ -151,8 +153,25 @@ def test_several_recipients_each_have_their_own(home: Path) -> None:
 
 
 def test_message_rules_that_it_can_come_to(home: Path) -> None:
-    document = explained(home)
-    assert document["message_rules"] == [{"rule": "big", "always": False}, {"rule": "stamp", "always": True}]
+    def rules_of(*arguments: str, to: str = "b@x.test") -> list[str]:
+        return [each["rule"] for each in explained(home, *arguments, to=to)["message_rules"]]
+
+    assert rules_of("--source", "10.1.2.3") == ["big", "stamp"]
+    assert rules_of("--source", "10.9.2.3") == ["big", "from the branch", "stamp"]
+    assert rules_of(to="b@shop.test") == ["big", "to the shop", "from the branch", "stamp"]  # from any client
+
+
+def test_what_a_message_may_ask_for_itself(home: Path) -> None:
+    document = explained(home, "--clear", "--source", "10.1.2.3", to="b@shop.test")
+    assert document["message_levels"] == ["required"]
+    asked = {each["upstream"]: each["asked"]["required"] for each in document["recipients"][0]["outcomes"]}
+    assert asked["verified"]["passes"]
+    assert asked["not-valid"]["passes"]
+    assert asked["not-offered"]["at"] == "the end of data"
+    assert asked["not-offered"]["reply"].startswith("550 5.7.4 ")
+    result = run(home, "--from", "a@b.test", "--to", "b@shop.test", "--source", "10.1.2.3")
+    assert "the message may ask for: required, by a message rule or x-TLSLevel" in result.stdout
+    assert "if the message asks for required: 550 5.7.4" in result.stdout
 
 
 def test_the_picture(home: Path) -> None:
