@@ -174,6 +174,8 @@ def test_what_is_sent_and_not_needed_is_told(servers: Servers) -> None:
     [
         (Script(greeting=b"554 5.7.1 Not you\r\n"), "greeting", "refused"),
         (Script(greeting=b"SSH-2.0-OpenSSH_9.2\r\n"), "greeting", "reply-syntax"),
+        (Script(greeting=b"220-and so on\r\n" * 300), "greeting", "reply-too-long"),
+        (Script(greeting=b"220 " + b"x" * 4096), "greeting", "reply-line-too-long"),
         (Script(replies={b"EHLO": b"502 5.5.1 No\r\n"}), "ehlo", "refused"),
         (Script(starttls=False), "starttls", "starttls-not-supported"),
         (Script(replies={b"STARTTLS": b"454 4.7.0 Later\r\n"}), "starttls", "refused"),
