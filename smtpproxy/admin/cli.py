@@ -34,7 +34,11 @@ def commands() -> None:
     """Configure and inspect an SMTP proxy; run it with 'twistd smtpproxy --config FILE'."""
 
 
-for _command in (init, check, policies, rules, list_, clone, ca, certificate, schema, show_config, probe_command, explain_command):
+_COMMANDS = (
+    init, check, explain_command, probe_command, policies, rules, list_, clone, ca, certificate, schema, show_config,
+)  # fmt: skip
+
+for _command in _COMMANDS:
     commands.add_command(_command)
 
 

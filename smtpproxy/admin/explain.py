@@ -19,6 +19,7 @@ from smtpproxy.admin.explaining.picture import picture_of
 from smtpproxy.admin.explaining.question import Question
 from smtpproxy.admin.online.look_ups import ask
 from smtpproxy.admin.online.probe import Means, probe, probing_context
+from smtpproxy.admin.online.verifier import files_of
 from smtpproxy.admin.options import configuration_option, format_option
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import shown
@@ -97,7 +98,7 @@ def explain_command(  # noqa: PLR0913 - options
 
 def _look(question: Question, terms: Terms, configuration: Configuration) -> Now:
     known = ask(domains_of(question.recipients), configuration)
-    context = probing_context(terms.upstream_profile, configuration.certificates.trusted)
+    context = probing_context(terms.upstream_profile, files_of(configuration, terms.upstream_profile))
     means = Means(context, configuration.gateway.name.encode("ascii"), _DIAL_S)
     return look(question, terms, probe(target_of(terms, known.values()), means), known)
 

@@ -83,7 +83,7 @@ def probe_command(  # noqa: PLR0913 - options
     target = parse_target(server, kind, server_name)
     verifier = load_verifier(configuration_file, profile)
     means = Means(
-        context=probing_context(verifier.profile, verifier.trust),
+        context=probing_context(verifier.profile, verifier.files),
         helo=verifier.helo.encode("ascii"),
         timeout_s=timeout_s,
         resume=not once,
@@ -92,11 +92,15 @@ def probe_command(  # noqa: PLR0913 - options
     judged = judge(found, verifier.profile)
     if output == "json":
         origin = str(verifier.origin) if verifier.origin else None
-        judged_with = {"configuration": origin, "trusted": verifier.trust.source, "profile": verifier.profile.name}
+        judged_with = {
+            "configuration": origin,
+            "trusted": verifier.files.trust.source,
+            "profile": verifier.profile.name,
+        }
         click.echo(json.dumps({**document_of(found, judged), "judged_with": judged_with}, indent=2))
     else:
         Console().print(picture_of(found, judged, datetime.now(UTC)))
-        click.echo(f"judged with: {verifier.trust.source} trust, {verifier.profile.name}", err=True)
+        click.echo(f"judged with: {verifier.files.trust.source} trust, {verifier.profile.name}", err=True)
     context.exit(judged.status)
 
 

@@ -11,6 +11,7 @@ from OpenSSL import SSL, crypto
 
 from smtpproxy.admin.online.findings import ChainFault, ShownChain
 from smtpproxy.transport.openssl import verify_error_text
+from smtpproxy.transport.vetting import vetting_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,32 +20,34 @@ if TYPE_CHECKING:
 class ChainWatch:
     """Sees what OpenSSL finds of each certificate, and changes nothing.
 
-    It says of each what OpenSSL says, as OpenSSL does where nobody watches: verification ends with the first error,
-    which stays the handshake's verdict.
+    It says of each what the gateway's context says of it, and OpenSSL where that says nothing: verification ends with
+    the first error, which stays the handshake's verdict.
+
+    Args:
+        connection: its handshake is about to begin.
 
     Attributes:
         fault: what verification ended with.
     """
 
-    __slots__ = ("fault",)
+    __slots__ = ("_connection", "_vetting", "fault")
 
-    def __init__(self) -> None:
+    def __init__(self, connection: SSL.Connection) -> None:
         self.fault: ChainFault | None = None
+        self._connection = connection
+        self._vetting = vetting_of(connection.get_context())
+        connection.set_verify(SSL.VERIFY_NONE, self._look)
 
-    def __call__(self, _connection: SSL.Connection, _found: crypto.X509, number: int, depth: int, good: int) -> bool:
-        """Note an error."""
+    def _look(self, _connection: SSL.Connection, found: crypto.X509, number: int, depth: int, ok: int) -> bool:
+        good = bool(ok) or self._vetting.passes(found, number)
         if not good and self.fault is None:
             self.fault = ChainFault(depth, number, verify_error_text(number))
-        return bool(good)
+        return good
 
-    def attach(self, connection: SSL.Connection) -> None:
-        """Watch a handshake that is about to begin."""
-        connection.set_verify(SSL.VERIFY_NONE, self)
-
-    def chain(self, connection: SSL.Connection) -> ShownChain:
-        """Return what a finished handshake brought."""
-        sent = _der(connection.get_peer_cert_chain() or ())
-        built = _der(connection.get_verified_chain() or ())
+    def chain(self) -> ShownChain:
+        """Return what the finished handshake brought."""
+        sent = _der(self._connection.get_peer_cert_chain() or ())
+        built = _der(self._connection.get_verified_chain() or ())
         return ShownChain(sent, built or sent, self.fault)
 
 

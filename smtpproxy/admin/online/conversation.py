@@ -32,11 +32,13 @@ class HandshakeError(Exception):
 
     Args:
         cause: what raised, or why it is known to have failed.
+        connection: the one that failed, for what it knows of the reason.
     """
 
-    def __init__(self, cause: BaseException | TlsFailure) -> None:
+    def __init__(self, cause: BaseException | TlsFailure, connection: SSL.Connection) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.connection = connection
 
 
 class Conversation:
@@ -88,7 +90,7 @@ class Conversation:
         try:
             self._shake_hands(connection)
         except (SSL.Error, OSError) as error:
-            raise HandshakeError(_broken_by(error)) from error
+            raise HandshakeError(_broken_by(error), connection) from error
         self._tls = connection
 
     def end(self) -> None:

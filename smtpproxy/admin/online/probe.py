@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smtpproxy.smtp.replies import Reply
-    from smtpproxy.transport.trust import TrustStore
+    from smtpproxy.transport.profile_files import ProfileFiles
 
 _READY: Final = 220
 _FAREWELL_S: Final = 2.0
@@ -58,10 +58,10 @@ class Means:
     resume: bool = False
 
 
-def probing_context(profile: TlsProfile, trust: TrustStore) -> SSL.Context:
+def probing_context(profile: TlsProfile, files: ProfileFiles) -> SSL.Context:
     """Return the gateway's context for upstreams, but one that goes on where the profile would refuse."""
     seeing = replace(profile, certificate_validation=CertificateValidation.AUDIT)
-    return Contexts().client(seeing, trust)
+    return Contexts().client(seeing, *files)
 
 
 def probe(target: Target, means: Means) -> Findings:
@@ -130,7 +130,7 @@ class _Visit:
         if not self._target.implicit:
             self._start_tls(server)
         self._stage = Stage.EHLO_AGAIN
-        self._found = replace(self._found, secured=self._hello(server))
+        self._found = replace(self._found, secured=self._secured_hello(server))
         self._handshake.octets_came()
         self._leave(server)
 
@@ -139,6 +139,16 @@ class _Visit:
         if not reply.is_positive:
             raise _refused(reply)
         return parse_capabilities(reply)
+
+    def _secured_hello(self, server: Conversation) -> Capabilities:
+        """In TLS 1.3 a server that insists on a certificate of ours says so only now, or just goes."""
+        try:
+            return self._hello(server)
+        except (SSL.Error, OSError) as error:
+            refused = self._handshake.refused(str(error))
+            if refused is None:
+                raise
+            raise HandshakeError(refused, self._connection) from error
 
     def _start_tls(self, server: Conversation) -> None:
         self._stage = Stage.EHLO
@@ -154,15 +164,15 @@ class _Visit:
 
     def _secure(self, server: Conversation) -> None:
         self._stage = Stage.HANDSHAKE
-        context, watch = self._means.context, ChainWatch()
+        context = self._means.context
         where = (self._found.address or self._target.host, self._target.port)
         self._handshake = UpstreamHandshake(self._sessions, context, where, self._target.name)
-        connection = SSL.Connection(context, None)
-        watch.attach(connection)
+        self._connection = connection = SSL.Connection(context, None)
+        watch = ChainWatch(connection)
         self._handshake.prepare(connection)
         server.start_tls(connection)
         facts = self._handshake.established(connection)
-        chain = watch.chain(connection)
+        chain = watch.chain()
         self._found = replace(self._found, facts=_with_issuers(facts, chain), chain=chain)
 
     def _leave(self, server: Conversation) -> None:
@@ -212,7 +222,7 @@ def _reason_of(error: Exception) -> tuple[str, str]:
         case OSError():
             return reason_of(error.errno or 0), error.strerror or str(error)
         case HandshakeError():
-            failure = failure_of(error.cause, None)
+            failure = failure_of(error.cause, error.connection)
         case _:
             failure = failure_of(error, None)
     return failure.reason.value, failure.detail

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpproxy.admin.online.findings import Findings, Target
 from smtpproxy.admin.online.probe import Means, probe, probing_context
+from smtpproxy.admin.online.verifier import files_of
 from smtpproxy.policy.model import PortKind
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def upstreams_of(configuration: Configuration) -> list[Upstream]:
 
 def reach(upstreams: Sequence[Upstream], configuration: Configuration, timeout_s: float = TIMEOUT_S) -> list[Reached]:
     """Dial all of them; whatever goes wrong is a finding."""
-    trust, helo = configuration.certificates.trusted, configuration.gateway.name.encode("ascii")
-    contexts = {each.profile: probing_context(each.profile, trust) for each in upstreams}
+    helo = configuration.gateway.name.encode("ascii")
+    profiles = {each.profile for each in upstreams}
+    contexts = {profile: probing_context(profile, files_of(configuration, profile)) for profile in profiles}
 
     def ask(upstream: Upstream) -> Reached:
         return Reached(upstream, probe(upstream.target, Means(contexts[upstream.profile], helo, timeout_s)))

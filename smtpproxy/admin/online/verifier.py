@@ -14,16 +14,20 @@ from smtpproxy.config.gateway_file import MainFile
 from smtpproxy.config.home import Home
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import Report
+from smtpproxy.config.profile_loader import ProfileLoader
 from smtpproxy.config.profiles import make_profiles
 from smtpproxy.config.section import whole
 from smtpproxy.config.shipped import PROFILES
 from smtpproxy.policy.model import TlsProfile
 from smtpproxy.tls.names import ascii_name
-from smtpproxy.transport.trust import SYSTEM, TrustStore, load_trust
+from smtpproxy.transport.profile_files import ProfileFiles
+from smtpproxy.transport.trust import SYSTEM, load_trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from smtpproxy.config.values import Configuration
 
 USUAL_PROFILE: Final = "TLS-Client.Standard"
 _NAMELESS: Final = "localhost.localdomain"
@@ -35,13 +39,13 @@ class Verifier:
 
     Args:
         profile: versions, suites, and what an invalid certificate leads to.
-        trust: whom chains must come from.
+        files: whom chains must come from, and what else goes with the profile.
         helo: the name that servers are told.
         origin: the configuration file, ``None`` for the system's trust.
     """
 
     profile: TlsProfile
-    trust: TrustStore
+    files: ProfileFiles
     helo: str
     origin: Path | None
 
@@ -60,16 +64,28 @@ def load_verifier(configuration_file: Path | None, profile: str) -> Verifier:
     """
     if configuration_file is None:
         known = make_profiles(predefined_documents(PROFILES), Report())
-        return Verifier(_chosen(known, profile), load_trust(SYSTEM), _host_name(), None)
+        return Verifier(_chosen(known, profile), ProfileFiles(load_trust(SYSTEM)), _host_name(), None)
     report = Report()
-    known = make_profiles(read_folder(configuration_file.parent / PROFILES, report), report)
+    documents = read_folder(configuration_file.parent / PROFILES, report)
+    known = make_profiles(documents, report)
+    if profile in known:
+        report.conclude()
+    chosen = _chosen(known, profile)
     document = read_document(configuration_file)
     main, home = whole(MainFile, document), Home.of(configuration_file)
     trust = CertificateLoader(document, home, report).trusted(main.certificates.trusted, ("certificates", "trusted"))
+    files = ProfileLoader(documents, {profile: chosen}, home, report).load(trust)
     report.conclude()
     if trust is None:
         raise AssertionError("trust that cannot be loaded is a problem")
-    return Verifier(_chosen(known, profile), trust, main.gateway.name or _host_name(), configuration_file)
+    return Verifier(
+        chosen, files.get(profile, ProfileFiles(trust)), main.gateway.name or _host_name(), configuration_file
+    )
+
+
+def files_of(configuration: Configuration, profile: TlsProfile) -> ProfileFiles:
+    """Return what a configuration has for a profile."""
+    return configuration.profiles.get(profile.name, ProfileFiles(configuration.certificates.trusted))
 
 
 def _chosen(known: Mapping[str, TlsProfile | None], name: str) -> TlsProfile:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PROGRAM = Path(sys.executable).with_name("smtpproxy")
 
 
+_UNUSED = {"name": "unused", "direction": "outbound", "upstream": {"host": "mx.invalid"}, "source_address": "gateway"}
+
+
 class Home:
     """A copy of what ``smtpproxy init`` makes."""
 
@@ -40,6 +43,12 @@ class Home:
         policy |= {"tls_support": "disabled", "proxy_action": name, "upstream": upstream, "source_address": "gateway"}
         self._content["policies"].append({**policy, **more})
 
+    def profile(self, name: str, **keys: object) -> None:
+        """Add a TLS profile."""
+        folder = self.main.parent / "tls-profiles"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(json.dumps(keys))
+
     def set(self, **sections: object) -> None:
         """Set whole sections of the main file."""
         self._content |= sections
@@ -58,6 +67,7 @@ class Home:
         self.set(certificates=certificates)
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        self._content["policies"] = self._content["policies"] or [_UNUSED]
         self.main.write_text(json.dumps(self._content, indent=1))
         return subprocess.run(
             [PROGRAM, *command.split(), "-c", self.main, *arguments],

@@ -22,6 +22,7 @@ from smtpproxy.admin.online.probe import Means, probe, probing_context
 from smtpproxy.admin.probe import parse_target
 from smtpproxy.policy.model import CertificateValidation, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
+from smtpproxy.transport.profile_files import ProfileFiles
 from smtpproxy.transport.trust import load_trust
 from tests.admin.online.servers import NAMES, Servers
 from tests.integration.lab.ports import HOST, free_ports
@@ -52,7 +53,7 @@ def found(servers: Servers, *arguments: str) -> dict[str, Any]:
 
 
 def look(servers: Servers, target: Target, *, resume: bool = False, timeout_s: float = 20) -> Findings:
-    context = probing_context(TlsProfile("usual"), load_trust(servers.trusted))
+    context = probing_context(TlsProfile("usual"), ProfileFiles(load_trust(servers.trusted)))
     return probe(target, Means(context, b"probe.test", timeout_s, resume))
 
 
@@ -202,7 +203,7 @@ def test_a_version_that_the_profile_refuses(servers: Servers) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     server = servers.begin_with(context)
     strict = TlsProfile("strict", minimum_version=TlsVersion.TLS1_3)
-    means = Means(probing_context(strict, load_trust(servers.trusted)), b"probe.test", 20)
+    means = Means(probing_context(strict, ProfileFiles(load_trust(servers.trusted))), b"probe.test", 20)
     result = probe(Target("localhost", server.smtp_port), means)
     assert result.failure is not None
     assert result.failure.token in {"peer-alert", "no-common-version"}
