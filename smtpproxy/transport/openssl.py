@@ -2,7 +2,7 @@
 
 Source: SSL_get_verify_result(3), SSL_session_reused(3), SSL_CTX_set1_groups_list(3), X509_verify_cert_error_string(3),
 i2d_SSL_SESSION(3), SSL_get_peer_cert_chain(3), SSL_CTX_set_cert_cb(3), SSL_CTX_add_client_CA(3), i2d_X509_NAME(3),
-X509_STORE_add_crl(3).
+X509_STORE_add_crl(3), SSL_get_tlsext_status_ocsp_resp(3).
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _NEEDED = (
     "BIO_s_mem",
     "BIO_free",
     "SSL_get_peer_cert_chain",
+    "SSL_get0_verified_chain",
+    "SSL_get_tlsext_status_ocsp_resp",
     "sk_X509_num",
     "sk_X509_value",
     "SSL_CTX_set_cert_cb",
@@ -135,6 +137,48 @@ def chain_octets(connection: SSL.Connection) -> int:
         _lib.i2d_X509_bio(bio, _lib.sk_X509_value(chain, number))
     count: int = _lib.BIO_read(bio, _records, RECORDS_OCTETS)
     return count
+
+
+def peer_chain(connection: SSL.Connection, limit_certificates: int, limit_octets: int) -> tuple[bytes, ...]:
+    """Return the certificates that the peer sent, DER; a server's leaf is among them, a client's is not.
+
+    Args:
+        connection: behind a handshake in full.
+        limit_certificates: with more than so many there are none at all.
+        limit_octets: the same in octets.
+    """
+    chain = _lib.SSL_get_peer_cert_chain(_ssl(connection))
+    count: int = 0 if chain == _ffi.NULL else _lib.sk_X509_num(chain)
+    if not 0 < count <= limit_certificates:
+        return ()
+    bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
+    certificates, left = [], limit_octets
+    for number in range(count):
+        _lib.i2d_X509_bio(bio, _lib.sk_X509_value(chain, number))
+        length = _lib.BIO_read(bio, _records, RECORDS_OCTETS)
+        left -= length
+        if left < 0:
+            return ()
+        certificates.append(_records_view[:length])
+    return tuple(certificates)
+
+
+def verified_issuer(connection: SSL.Connection) -> bytes | None:
+    """Return the certificate, DER, that the peer's own was verified with; ``None`` if there is none above it."""
+    chain = _lib.SSL_get0_verified_chain(_ssl(connection))
+    if chain == _ffi.NULL or _lib.sk_X509_num(chain) <= 1:
+        return None
+    bio = _ffi.gc(_lib.BIO_new(_lib.BIO_s_mem()), _lib.BIO_free)
+    _lib.i2d_X509_bio(bio, _lib.sk_X509_value(chain, 1))
+    issuer: bytes = _records_view[: _lib.BIO_read(bio, _records, RECORDS_OCTETS)]
+    return issuer
+
+
+def stapled_answer(connection: SSL.Connection, limit_octets: int) -> bytes | None:
+    """Return the OCSP answer that came with the handshake, ``None`` if none came or it is longer than the limit."""
+    start = _ffi.new("unsigned char **")
+    count = _lib.SSL_get_tlsext_status_ocsp_resp(_ssl(connection), start)
+    return _ffi.buffer(start[0], count)[:] if 0 < count <= limit_octets else None
 
 
 def set_groups(context: SSL.Context, groups: str) -> bool:

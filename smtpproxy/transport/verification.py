@@ -21,6 +21,7 @@ from smtpproxy.tls.facts import Chain, PeerCertificate, Revocation, TlsFacts, Tl
 from smtpproxy.tls.names import ascii_name, parse_address
 from smtpproxy.transport.openssl import (
     certificate_was_requested,
+    peer_chain,
     session_reused,
     verify_error_text,
     verify_result,
@@ -32,6 +33,15 @@ MAX_CACHED_CERTIFICATES = 4096
 
 MAX_CACHED_OCTETS = 8 * 1024
 """A certificate with a hundred names has 4 to 6 KiB; OpenSSL takes 100 KiB, which is not worth keeping."""
+
+MAX_SHARED_ISSUERS = 1024
+"""Certificates of authorities, 1 to 2 KiB each."""
+
+MAX_SENT_CERTIFICATES = 10
+"""Certificates of a chain, the leaf included, that are looked at beyond OpenSSL's own verdict; two to four are sent."""
+
+MAX_SENT_OCTETS = 32 * 1024
+"""The same in octets: 3 to 6 KiB as a rule, 15 KiB with RSA-4096 throughout."""
 
 MAX_DETAIL_OCTETS = 200
 """A log line's share for the library's words."""
@@ -186,11 +196,20 @@ def _peer_certificate(connection: SSL.Connection) -> PeerCertificate | None:
     if certificate is None:
         return None
     der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-    return _cached(der) if len(der) <= MAX_CACHED_OCTETS else parse_peer_certificate(der)
+    sent = peer_chain(connection, MAX_SENT_CERTIFICATES, MAX_SENT_OCTETS)
+    issuers = sent[1:] if sent[:1] == (der,) else sent
+    if len(der) + sum(map(len, issuers)) > MAX_CACHED_OCTETS:
+        return parse_peer_certificate(der, issuers)
+    return _cached(der, issuers)
 
 
-def parse_peer_certificate(der: bytes) -> PeerCertificate:
-    """Return the facts of a certificate that OpenSSL took; where cryptography is stricter it has no names, no end."""
+def parse_peer_certificate(der: bytes, issuers: tuple[bytes, ...] = ()) -> PeerCertificate:
+    """Return the facts of a certificate that OpenSSL took; where cryptography is stricter it has no names, no end.
+
+    Args:
+        der: the certificate.
+        issuers: what was sent behind it.
+    """
     names, not_after = _names_and_end(der)
     return PeerCertificate(
         der=der,
@@ -198,10 +217,20 @@ def parse_peer_certificate(der: bytes) -> PeerCertificate:
         dns_names=tuple(name.value.lower() for name in names if isinstance(name, x509.DNSName)),
         ip_addresses=tuple(str(name.value) for name in names if isinstance(name, x509.IPAddress)),
         not_after=not_after,
+        issuers=issuers,
     )
 
 
-_cached = lru_cache(maxsize=MAX_CACHED_CERTIFICATES)(parse_peer_certificate)
+@lru_cache(maxsize=MAX_CACHED_CERTIFICATES)
+def _cached(der: bytes, issuers: tuple[bytes, ...]) -> PeerCertificate:
+    """By both, as the same leaf may come with other issuers."""
+    return parse_peer_certificate(der, tuple(map(_shared, issuers)))
+
+
+@lru_cache(maxsize=MAX_SHARED_ISSUERS)
+def _shared(issuer: bytes) -> bytes:
+    """A few authorities stand behind most leaves: each is kept once."""
+    return issuer
 
 
 def certificate_figures() -> CacheFigures:

@@ -241,6 +241,61 @@ def test_a_certificate_of_many_names_is_not_kept(root: Pair, trust: TrustStore) 
     assert first == second
 
 
+def der(*certificates: x509.Certificate) -> tuple[bytes, ...]:
+    return tuple(each.public_bytes(Encoding.DER) for each in certificates)
+
+
+def issuers_of(pair: Pair, trust: TrustStore) -> tuple[bytes, ...]:
+    peer = facts_of(dial(pair, trust, CertificateValidation.AUDIT).client.connection, None).peer
+    assert peer is not None
+    return peer.issuers
+
+
+def test_what_was_sent_behind_the_leaf_is_known_in_its_order(root: Pair, trust: TrustStore) -> None:
+    lower = make_intermediate(make_intermediate(root, "Upper"), "Lower")
+    assert issuers_of(make_leaf(lower), trust) == der(*lower.chain)
+    assert issuers_of(make_leaf(root), trust) == ()
+
+
+def test_the_same_leaf_may_come_with_other_issuers(root: Pair, trust: TrustStore) -> None:
+    intermediate = make_intermediate(root, "Intermediate")
+    leaf = make_leaf(intermediate)
+    for sent in ((intermediate.certificate,), (), (intermediate.certificate, root.certificate)):
+        assert issuers_of(with_issuers(leaf, *sent), trust) == der(*sent)
+
+
+def test_an_issuer_of_many_leaves_is_kept_once(root: Pair, trust: TrustStore) -> None:
+    intermediate = make_intermediate(root, "Intermediate")
+    ((first,), (second,)) = (issuers_of(make_leaf(intermediate), trust) for _ in range(2))
+    assert first is second
+
+
+@pytest.mark.parametrize(("strangers", "known"), [(9, 9), (10, 0)])
+def test_of_too_many_issuers_none_is_kept(root: Pair, trust: TrustStore, strangers: int, known: int) -> None:
+    leaf = with_issuers(make_leaf(root), *[make_root(f"Stranger {number}").certificate for number in range(strangers)])
+    assert len(issuers_of(leaf, trust)) == known
+
+
+def test_of_too_long_issuers_none_is_kept(root: Pair, trust: TrustStore) -> None:
+    wanted = Wanted(names=tuple(f"host{number}.example.net" for number in range(800)))
+    long = [make_leaf(root, wanted).certificate for _ in range(2)]
+    assert 15_000 < len(der(long[0])[0]) < 18_000
+    assert issuers_of(with_issuers(make_leaf(root), long[0]), trust) == der(long[0])
+    assert issuers_of(with_issuers(make_leaf(root), *long), trust) == ()
+
+
+def test_the_issuers_of_a_clients_certificate(root: Pair) -> None:
+    pair = make_leaf(make_intermediate(root, "Intermediate"))
+    server, client = plain_server(make_leaf(root)), plain_client()
+    server.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    client.use_certificate(pair.certificate)
+    client.use_privatekey(pair.key)
+    client.add_extra_chain_cert(pair.issuers[0])
+    peer = facts_of(shake(server, client).server.connection, None).peer
+    assert peer is not None
+    assert (peer.der, *peer.issuers) == der(*pair.chain)
+
+
 def test_the_common_name_is_no_name() -> None:
     peer = parse_peer_certificate(make_leaf(None, Wanted(names=())).certificate.public_bytes(Encoding.DER))
     assert peer.dns_names == ()
