@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
+from smtpproxy.config.addresses import Networks
 from smtpproxy.config.forms import FilePath, Form, refusal, words
 from smtpproxy.config.gateway_file import KeyPairSection
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
-from smtpproxy.policy.model import CertificateValidation, ClientCertificate, Pfs, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, ClientCertificate, Ocsp, Pfs, SecondOpinion, TlsProfile
 from smtpproxy.tls.facts import TlsVersion
 from smtpproxy.transport.suites import TLS13_OPTIONAL, TLS13_SUITES
 
@@ -43,7 +45,7 @@ _CIPHERS: Final = Form(
 class ProfileFile(Section):
     """A TLS profile: the TLS of both legs, shared by many proxy actions."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"compliance", "ocsp", "chain_second_opinion"})
+    later: ClassVar[frozenset[str]] = frozenset({"compliance"})
 
     minimum_protocol: Annotated[TlsVersion, words(_VERSIONS)] = Field(
         default=TlsVersion.TLS1_2, description="The oldest protocol version that either leg may negotiate."
@@ -58,6 +60,24 @@ class ProfileFile(Section):
         default=CertificateValidation.AUDIT,
         description="What an upstream certificate that is not valid leads to: `off` it is not looked at; `audit` it is "
         "recorded, and outbound clients see a leaf of the untrusted authority; `enforce` the leg is refused.",
+    )
+
+    ocsp: Annotated[Ocsp, words({each.value: each for each in Ocsp})] = Field(
+        default=Ocsp.DISABLED,
+        description="Whether it is asked if an upstream certificate was revoked: a stapled answer first, then the "
+        "responder that the certificate names; one that names none passes. `lenient` refuses what was revoked; "
+        "`strict` also what nobody can tell of, and a certificate that must be stapled and is not.",
+    )
+    ocsp_private_responders: tuple[Networks, ...] = Field(
+        default=(),
+        description="Networks in which a responder may be asked though they are not of the Internet.",
+        json_schema_extra={"default": "none"},
+    )
+    chain_second_opinion: Annotated[SecondOpinion, words({each.value: each for each in SecondOpinion})] = Field(
+        default=SecondOpinion.LOG,
+        description="What another, stricter verifier (cryptography's, in a process of its own) has against an upstream "
+        "chain that OpenSSL finds valid: `off` nobody asks it; `log` it is logged and recorded, and the session does "
+        "not wait; `enforce` the session waits, and the chain counts as not valid, also if the verifier fails.",
     )
 
     ciphers: Annotated[str, _CIPHERS] | None = Field(
@@ -105,4 +125,7 @@ class ProfileFile(Section):
             trusted=self.trusted,
             crl=self.crl,
             client_certificate=ClientCertificate(pair.certificate, pair.key) if pair else None,
+            chain_second_opinion=self.chain_second_opinion,
+            ocsp=self.ocsp,
+            ocsp_private_responders=tuple(chain.from_iterable(self.ocsp_private_responders)),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.section import part, problems
-from smtpproxy.policy.profiles import profile_notices, profile_problem
+from smtpproxy.policy.profiles import profile_notices, profile_problem, unexamined_key
 from smtpproxy.transport.suites import SuiteError, expand_suites
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from smtpproxy.config.document import Document
     from smtpproxy.config.problems import Report
     from smtpproxy.policy.model import TlsProfile
+
+
+_IN_VAIN = "only chains that are looked at can be examined; choose certificate_validation: audit or enforce"
 
 
 def make_profiles(documents: Mapping[str, Document | None], report: Report) -> dict[str, TlsProfile | None]:
@@ -31,6 +34,9 @@ def _make_profile(name: str, document: Document, report: Report) -> TlsProfile |
     refused = profile_problem(profile)
     if refused:
         report.problem(document.problem(("pfs",), refused))
+    in_vain = unexamined_key(profile)
+    if in_vain:
+        report.problem(document.problem((in_vain,), _IN_VAIN))
     for key, notice in profile_notices(profile):
         report.notice(document.problem((key,), notice))
     return profile

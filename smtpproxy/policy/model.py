@@ -72,6 +72,22 @@ class CertificateValidation(IdentityEnum):
     ENFORCE = "enforce"
 
 
+class Ocsp(IdentityEnum):
+    """Whether responders are asked about revocation, and whether only a good answer will do."""
+
+    DISABLED = "disabled"
+    LENIENT = "lenient"
+    STRICT = "strict"
+
+
+class SecondOpinion(IdentityEnum):
+    """What another verifier's refusal of a chain that OpenSSL finds valid leads to: off, nobody asks it."""
+
+    OFF = "off"
+    LOG = "log"
+    ENFORCE = "enforce"
+
+
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
     """The files of a certificate chain and its key."""
@@ -94,6 +110,9 @@ class TlsProfile:
         trusted: where the authorities are that peers are checked with, ``None`` for the gateway's.
         crl: files of revocation lists.
         client_certificate: what an upstream is shown that asks for a certificate, ``None`` for nothing.
+        chain_second_opinion: what another verifier's opinion of an upstream chain leads to.
+        ocsp: whether it is asked if an upstream certificate was revoked.
+        ocsp_private_responders: networks in which responders may be asked though they are not of the Internet.
     """
 
     name: str
@@ -105,6 +124,9 @@ class TlsProfile:
     trusted: str | None = None
     crl: tuple[str, ...] = ()
     client_certificate: ClientCertificate | None = None
+    chain_second_opinion: SecondOpinion = SecondOpinion.LOG
+    ocsp: Ocsp = Ocsp.DISABLED
+    ocsp_private_responders: tuple[Network, ...] = ()
 
     @property
     def names_files(self) -> bool:

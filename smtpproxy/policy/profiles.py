@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smtpproxy.policy.model import CertificateValidation, Pfs
+from smtpproxy.policy.model import CertificateValidation, Ocsp, Pfs, SecondOpinion
 from smtpproxy.tls.facts import TlsVersion
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ def profile_problem(profile: TlsProfile) -> str | None:
             "secrecy; choose pfs: allowed or required, or minimum_protocol: tls1.2"
         )
     return None
+
+
+def unexamined_key(profile: TlsProfile) -> str | None:
+    """Return the key of an examination that a profile asks for in vain, as no chain is looked at; else ``None``."""
+    if profile.certificate_validation is not CertificateValidation.OFF:
+        return None
+    if profile.ocsp is not Ocsp.DISABLED:
+        return "ocsp"
+    return "chain_second_opinion" if profile.chain_second_opinion is SecondOpinion.ENFORCE else None
 
 
 def profile_notices(profile: TlsProfile) -> Iterator[tuple[str, str]]:

@@ -42,6 +42,7 @@ class Revocation(IdentityEnum):
     GOOD = "good"
     REVOKED = "revoked"
     UNKNOWN = "unknown"  # it was asked for, and nobody answered as they should
+    NOT_STAPLED = "not-stapled"  # its certificate says that an answer is stapled, and no good one was
     NOT_APPLICABLE = "not-applicable"  # neither responder nor list is named
     UNCHECKED = "unchecked"
 

@@ -23,6 +23,7 @@ from smtpproxy.policy.model import (
     Policy,
     PortKind,
     ProxyAction,
+    SecondOpinion,
     StartTls,
     TlsProfile,
     TlsSupport,
@@ -66,6 +67,7 @@ class Setting:
     recipient: RecipientEncryption = RecipientEncryption.PREFERRED
     offer: Offer = Offer.HONEST
     validation: CertificateValidation = CertificateValidation.AUDIT
+    opinion: SecondOpinion = SecondOpinion.LOG
     on_failure: OnFailure = field(default_factory=OnFailure)
     general: General = General()
     esmtp: Esmtp = Esmtp()
@@ -80,7 +82,7 @@ class Setting:
 
     def terms(self) -> Terms:
         """Make the terms of a policy like this."""
-        profile = TlsProfile("profile", certificate_validation=self.validation)
+        profile = TlsProfile("profile", certificate_validation=self.validation, chain_second_opinion=self.opinion)
         rule = EncryptionRule("default", self.sender, self.recipient, self.offer)
         outbound = self.direction is Direction.OUTBOUND
         action = ProxyAction(
