@@ -53,6 +53,7 @@ class Wanted:
     authority: bool = False
     path_length: int | None = None
     extra_names: tuple[x509.GeneralName, ...] = ()
+    extensions: tuple[x509.ExtensionType, ...] = ()
 
 
 def make_root(common_name: str = "Test Root", wanted: Wanted | None = None) -> Pair:
@@ -88,19 +89,21 @@ def _sign(wanted: Wanted, signer: Pair | None) -> x509.Certificate:
         .not_valid_before(wanted.not_before)
         .not_valid_after(wanted.not_after)
         .add_extension(x509.BasicConstraints(ca=wanted.authority, path_length=wanted.path_length), critical=True)
-        .add_extension(_usage(authority=wanted.authority), critical=True)
+        .add_extension(usage_of(authority=wanted.authority), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(wanted.key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     if wanted.purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(wanted.purposes), critical=False)
+    for extension in wanted.extensions:
+        builder = builder.add_extension(extension, critical=False)
     names = [*map(_general_name, wanted.names), *wanted.extra_names]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not subject.rdns)
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def _usage(*, authority: bool) -> x509.KeyUsage:
+def usage_of(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not authority,
         content_commitment=False,

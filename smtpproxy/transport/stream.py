@@ -51,8 +51,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_collector", "_engine", "_paused", "_state", "_tcp", "failure", "local_host", "local_port", "octets_in",
-        "octets_out", "owner", "peer_host", "peer_port",
+        "_collector", "_engine", "_held", "_paused", "_state", "_tcp", "failure", "local_host", "local_port",
+        "octets_in", "octets_out", "owner", "peer_host", "peer_port",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +64,8 @@ class Stream:
         self.octets_in = self.octets_out = 0
         self.failure: TlsFailure | SSL.Error | None = None
         self._state = _State.CLEAR
-        self._paused = False
+        self._paused = False  # by the owner's wish
+        self._held = False  # whatever the owner wishes
         self._collector: HelloCollector | None = None
         self._engine: TlsEngine | None = None
         self._tcp = TcpConnection(reactor, connected, self)
@@ -113,9 +114,22 @@ class Stream:
         self._paused = False
         if self._state is _State.CLEAR:
             self._tcp.resume_reading()
-        elif self._state is _State.SECURED:
+        elif self._state is _State.SECURED and not self._held:
             self._tcp.resume_reading()
             self._tcp.later(self._deliver)  # what came right behind the handshake
+
+    def hold(self) -> None:
+        """Deliver no plaintext, whatever ``resume`` says, until `let_go`; for what the owner must know first."""
+        self._held = True
+        if self._state is _State.SECURED:
+            self._tcp.pause_reading()
+
+    def let_go(self) -> None:
+        """Take back `hold`."""
+        self._held = False
+        if not self._paused:
+            self._paused = True
+            self.resume()
 
     def collect_hello(self) -> None:
         """Take what comes from now on as a ClientHello; read no further once it is whole."""
@@ -272,7 +286,7 @@ class Stream:
             # A server's tickets come now. One whose Nagle algorithm is on keeps its next words back until they are
             # acknowledged, and the kernel would take 40 ms for that.
             self._tcp.acknowledge_at_once()
-        if self._paused:
+        if self._paused or self._held:
             self._tcp.pause_reading()
         else:
             self._deliver()
@@ -281,7 +295,7 @@ class Stream:
         engine = self._engine
         if engine is None or self._state is not _State.SECURED:
             return
-        if self._paused:
+        if self._paused or self._held:
             engine.feed(octets)
             return
         data = engine.decrypt(octets)

@@ -5,10 +5,11 @@ Source: RFC 8446 s4.6.1 (a ticket comes behind the handshake); RFC 5077 s3.1 (in
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from OpenSSL import SSL
 
+from smtpproxy.policy.model import Ocsp
 from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.transport import openssl
 from smtpproxy.transport.resumption import MAX_AGE_S, Destination, KeptSession, TlsSessions
@@ -22,6 +23,25 @@ MAX_CHAIN_OCTETS: Final = 16 * 1024
 """Certificates that a session holds on to: 2 to 5 KiB as a rule; OpenSSL takes 100 KiB."""
 
 
+MAX_STAPLE_OCTETS: Final = 10 * 1024
+"""An OCSP answer has 0.3 to 2 KiB."""
+
+
+class Evidence(NamedTuple):
+    """What a handshake in full brought to tell whether its certificate was revoked.
+
+    Args:
+        issuer: the certificate that it was verified with, DER.
+        staple: the OCSP answer that came along, DER.
+    """
+
+    issuer: bytes | None
+    staple: bytes | None
+
+
+NO_EVIDENCE: Final = Evidence(None, None)
+
+
 class UpstreamHandshake:
     """Prepares a connection, and says what it established.
 
@@ -30,42 +50,68 @@ class UpstreamHandshake:
         context: of the upstream leg.
         address: host and port really dialled.
         server_name: to be asked for, if it is one.
+        ocsp: whether an OCSP answer is asked for.
     """
 
-    __slots__ = ("_connection", "_destination", "_facts", "_offered", "_sessions", "_verified_at_s", "context")
+    __slots__ = (
+        "_connection", "_destination", "_facts", "_is_worth_keeping", "_ocsp", "_offered", "_sessions",
+        "_verified_at_s", "context",
+    )  # fmt: skip
 
     def __init__(
-        self, sessions: TlsSessions, context: SSL.Context, address: tuple[str, int], server_name: str | None
+        self,
+        sessions: TlsSessions,
+        context: SSL.Context,
+        address: tuple[str, int],
+        server_name: str | None,
+        ocsp: Ocsp = Ocsp.DISABLED,
     ) -> None:
         self.context = context
         self._sessions = sessions
+        self._ocsp = ocsp
         self._destination = Destination(context, *address, server_name)
         self._offered: KeptSession | None = None
         self._connection: SSL.Connection | None = None
         self._facts: TlsFacts | None = None
         self._verified_at_s = 0.0
+        self._is_worth_keeping = True
 
     def prepare(self, connection: SSL.Connection) -> None:
         """Put server name and session into the handshake that is about to begin."""
         server_name = set_server_name(connection, self._destination.server_name)
         self._destination = self._destination._replace(server_name=server_name)
+        if self._ocsp is not Ocsp.DISABLED:
+            connection.request_ocsp()
         self._offered = self._sessions.take(self._destination)
         if self._offered is not None:
             connection.set_session(self._offered.session)
 
     def established(self, connection: SSL.Connection) -> TlsFacts:
         """Return what the handshake established; of a resumed one, what was found when its session began."""
-        facts = self._look(connection)
-        if facts.version >= TlsVersion.TLS1_3:
-            self._connection, self._facts = connection, facts
-        elif not facts.resumed:
-            self._keep(connection, facts)
-        return facts
+        self._connection, self._facts = connection, self._look(connection)
+        return self._facts
+
+    @property
+    def evidence(self) -> Evidence:
+        """What came along; nothing with a session that was resumed, or where nobody asks."""
+        if self._ocsp is Ocsp.DISABLED or self._connection is None or self._facts is None or self._facts.resumed:
+            return NO_EVIDENCE
+        staple = openssl.stapled_answer(self._connection, MAX_STAPLE_OCTETS)
+        return Evidence(openssl.verified_issuer(self._connection), staple)
+
+    def examined(self, facts: TlsFacts) -> None:
+        """Take what an examination made of the facts; they stand beside the session from now on.
+
+        A session whose chain was found valid, and is no longer, is not kept: the next handshake is looked at anew, as
+        what failed may have been the examination.
+        """
+        self._is_worth_keeping = self._facts is None or facts.chain is self._facts.chain
+        self._facts = facts
 
     def octets_came(self) -> None:
-        """Keep the session of a connection of TLS 1.3: its ticket, if there is one, came before the first octets."""
+        """Keep the session: the ticket of TLS 1.3, if there is one, came before the first octets."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._facts is not None:
+        if connection is not None and self._facts is not None and self._is_worth_keeping and _is_new(self._facts):
             self._keep(connection, self._facts)
 
     def refused(self, detail: str) -> TlsFailure | None:
@@ -76,7 +122,9 @@ class UpstreamHandshake:
         Args:
             detail: how the connection ended.
         """
-        if self._connection is None or not openssl.certificate_was_requested(self._connection):
+        if self._connection is None or self._facts is None or self._facts.version < TlsVersion.TLS1_3:
+            return None
+        if not openssl.certificate_was_requested(self._connection):
             return None
         return TlsFailure(TlsReason.CLIENT_CERTIFICATE_REQUIRED, detail)
 
@@ -105,3 +153,8 @@ class UpstreamHandshake:
         usable_until_s = min(self._verified_at_s + MAX_AGE_S, self._sessions.monotonic() + ticket.lifetime_s)
         kept = KeptSession(session, ticket, facts, self._verified_at_s, usable_until_s)
         self._sessions.keep(self._destination, kept)
+
+
+def _is_new(facts: TlsFacts) -> bool:
+    """In TLS 1.2 a session that was resumed is the one that is kept already."""
+    return facts.version >= TlsVersion.TLS1_3 or not facts.resumed

@@ -129,6 +129,41 @@ class UpgradeTests(StreamCase):
         owner = Recorder()
         stream, peer = await self.pair(owner)
         owner.on_upgraded = lambda _: stream.pause()
+        await self._shake_and_say_hello(stream, owner, peer)
+        stream.resume()
+        stream.pause()  # before the reactor's next turn
+        await self._turn()
+        assert not owner.received
+        stream.resume()
+        await owner.until(lambda: owner.received == b"EHLO\r\n")
+
+    async def test_a_stream_that_is_held_delivers_nothing_whatever_its_owner_wishes(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        owner.on_upgraded = lambda _: stream.hold()
+        await self._shake_and_say_hello(stream, owner, peer)
+        stream.pause()
+        stream.resume()
+        peer.sendall(self._said(b"MAIL\r\n"))
+        await self._turn()
+        assert not owner.received
+        stream.let_go()
+        await owner.until(lambda: owner.received == b"EHLO\r\nMAIL\r\n")
+
+    async def test_one_that_is_let_go_stays_paused_if_its_owner_wishes(self) -> None:
+        owner = Recorder()
+        stream, peer = await self.pair(owner)
+        owner.on_upgraded = lambda _: stream.hold()
+        await self._shake_and_say_hello(stream, owner, peer)
+        stream.pause()
+        stream.let_go()
+        await self._turn()
+        assert not owner.received
+        stream.resume()
+        await owner.until(lambda: owner.received == b"EHLO\r\n")
+
+    async def _shake_and_say_hello(self, stream: Stream, owner: Recorder, peer: socket.socket) -> None:
+        """Have the peer send its first words with the end of its handshake, and see that they wait."""
         stream.start_tls(server_context(), Role.SERVER)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = peer_client().wrap_bio(incoming, outgoing, server_hostname=NAME)
@@ -138,16 +173,17 @@ class UpgradeTests(StreamCase):
             peer.sendall(outgoing.read())
         await self.run_peer(self._finish_with_data, peer, tls, incoming, outgoing)
         await owner.saw("upgraded")
+        await self._turn()
+        assert not owner.received
+        self._tls, self._outgoing = tls, outgoing
+
+    def _said(self, words: bytes) -> bytes:
+        self._tls.write(words)
+        return self._outgoing.read()
+
+    async def _turn(self) -> None:
         for _ in range(3):
             await self.run_peer(lambda: None)
-        assert not owner.received
-        stream.resume()
-        stream.pause()  # before the reactor's next turn
-        for _ in range(3):
-            await self.run_peer(lambda: None)
-        assert not owner.received
-        stream.resume()
-        await owner.until(lambda: owner.received == b"EHLO\r\n")
 
     @staticmethod
     def _finish_with_data(

@@ -6,16 +6,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from smtpproxy.policy.model import CertificateValidation, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, Ocsp, TlsProfile
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsReason, TlsVersion
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import session_reused
 from smtpproxy.transport.resumption import MAX_AGE_S, TlsSessions
 from smtpproxy.transport.trust import TrustStore, load_trust
-from smtpproxy.transport.upstream_handshake import MAX_CHAIN_OCTETS, MAX_SESSION_OCTETS, UpstreamHandshake
+from smtpproxy.transport.upstream_handshake import (
+    MAX_CHAIN_OCTETS,
+    MAX_SESSION_OCTETS,
+    MAX_STAPLE_OCTETS,
+    NO_EVIDENCE,
+    Evidence,
+    UpstreamHandshake,
+)
 from tests.handshakes import MAX_FLIGHTS, Side, plain_server
+from tests.peers.responder import SIGNER, Says, answer
 from tests.pki import DAY, NOW, Pair, Wanted, make_leaf, make_root
 
 if TYPE_CHECKING:
@@ -97,7 +106,13 @@ class Proxy:
         return Meeting(UpstreamHandshake(self.sessions, context, address, name), upstream)
 
     def dial(
-        self, upstream: Upstream, name: str | None = NAME, address: tuple[str, int] = ADDRESS, *, greets: bool = True
+        self,
+        upstream: Upstream,
+        name: str | None = NAME,
+        address: tuple[str, int] = ADDRESS,
+        *,
+        greets: bool = True,
+        examine: Callable[[TlsFacts], TlsFacts] = lambda facts: facts,
     ) -> TlsFacts:
         """Shake hands, read what comes behind it, and end; return what was established."""
         meeting = self.meet(upstream, name, address)
@@ -105,7 +120,8 @@ class Proxy:
         if meeting.client.error is not None:
             meeting.handshake.failed()
             raise meeting.client.error
-        facts = meeting.handshake.established(meeting.client.connection)
+        facts = examine(meeting.handshake.established(meeting.client.connection))
+        meeting.handshake.examined(facts)
         if greets:
             meeting.greet()
         meeting.handshake.octets_came()
@@ -145,6 +161,73 @@ def test_the_second_connection_resumes_with_all_that_was_known_of_the_first(
     assert (first.chain, first.version, first.server_name) == (Chain.VALID, version, NAME)
     assert first.peer is not None
     assert replace(second, resumed=False) == replace(third, resumed=False) == first
+
+
+@each_version
+def test_what_an_examination_found_is_known_when_it_is_resumed(proxy: Proxy, valid: Pair, version: TlsVersion) -> None:
+    upstream = Upstream(valid, version)
+    proxy.dial(upstream, examine=lambda facts: replace(facts, second_opinion="no-path"))
+    again = proxy.dial(upstream)
+    assert (again.resumed, again.second_opinion) == (True, "no-path")
+
+
+@each_version
+def test_a_chain_that_an_examination_refused_is_looked_at_anew(proxy: Proxy, valid: Pair, version: TlsVersion) -> None:
+    upstream = Upstream(valid, version)
+    proxy.dial(upstream, examine=lambda facts: replace(facts, chain=Chain.INVALID))
+    again = proxy.dial(upstream)
+    assert (again.resumed, again.chain) == (False, Chain.VALID)
+
+
+def stapling(pair: Pair, version: TlsVersion, staple: bytes) -> Upstream:
+    upstream = Upstream(pair, version)
+    upstream.context.set_ocsp_server_callback(lambda *_: staple)
+    return upstream
+
+
+def meet_asking(proxy: Proxy, upstream: Upstream, ocsp: Ocsp) -> Evidence:
+    context = proxy.contexts.client(proxy.profile, proxy.trust)
+    meeting = Meeting(UpstreamHandshake(proxy.sessions, context, ADDRESS, NAME, ocsp), upstream)
+    meeting.shake()
+    meeting.handshake.examined(meeting.handshake.established(meeting.client.connection))
+    evidence = meeting.handshake.evidence
+    meeting.greet()
+    meeting.handshake.octets_came()
+    meeting.end()
+    return evidence
+
+
+@each_version
+def test_where_it_is_asked_for_staple_and_issuer_are_known(
+    proxy: Proxy, valid: Pair, root: Pair, version: TlsVersion
+) -> None:
+    issuer = root.certificate.public_bytes(Encoding.DER)
+    staple = answer(valid, root, Says())
+    assert meet_asking(proxy, stapling(valid, version, staple), Ocsp.LENIENT) == Evidence(issuer, staple)
+    proxy.sessions = proxy.new_sessions()
+    assert meet_asking(proxy, stapling(valid, version, b""), Ocsp.LENIENT) == Evidence(issuer, None)
+    proxy.sessions = proxy.new_sessions()
+    assert meet_asking(proxy, stapling(valid, version, staple), Ocsp.DISABLED) == NO_EVIDENCE
+
+
+@each_version
+def test_with_a_session_that_was_resumed_nothing_came(
+    proxy: Proxy, valid: Pair, root: Pair, version: TlsVersion
+) -> None:
+    upstream = stapling(valid, version, answer(valid, root, Says()))
+    assert meet_asking(proxy, upstream, Ocsp.STRICT) != NO_EVIDENCE
+    assert meet_asking(proxy, upstream, Ocsp.STRICT) == NO_EVIDENCE
+
+
+def test_a_staple_that_is_too_long_is_none(proxy: Proxy, valid: Pair, root: Pair) -> None:
+    signer = make_leaf(root, replace(SIGNER, names=tuple(f"h{n}.example.net" for n in range(600))))
+    staple = answer(valid, root, Says(signer=signer))
+    assert len(staple) > MAX_STAPLE_OCTETS
+    assert meet_asking(proxy, stapling(valid, TlsVersion.TLS1_3, staple), Ocsp.LENIENT).staple is None
+
+
+def test_what_is_trusted_as_it_is_has_no_issuer(proxy: Proxy) -> None:
+    assert meet_asking(proxy, Upstream(make_leaf(None), TlsVersion.TLS1_3), Ocsp.LENIENT) == NO_EVIDENCE
 
 
 @each_version
