@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from smtpproxy.enums import IdentityEnum
+from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.rules import Audience, EncryptionRule
 from smtpproxy.policy.selection import Address
 from smtpproxy.smtp.addresses import Path
@@ -96,22 +97,18 @@ def _client_fits(audience: Audience, parties: Parties) -> Fit:
 
 
 def _sender_fits(audience: Audience, parties: Parties) -> Fit:
-    wanted = audience.from_
-    if wanted.everything or (parties.client is not None and wanted.has_address(parties.client)):
-        return Fit.YES
-    if parties.sender is not None and wanted.has_mailbox(parties.sender):
-        return Fit.YES
-    by_mailbox, by_network = parties.sender is None, parties.client is None
-    open_ = (wanted.names_mailboxes and by_mailbox) or (wanted.names_networks and by_network)
-    return Fit.MAYBE if open_ else Fit.OTHER_SENDER
+    return _mailbox_fits(audience.from_, parties.client, parties.sender, Fit.OTHER_SENDER)
 
 
 def _recipient_fits(audience: Audience, parties: Parties) -> Fit:
-    wanted = audience.to
-    if wanted.everything or (parties.destination is not None and wanted.has_address(parties.destination)):
+    return _mailbox_fits(audience.to, parties.destination, parties.recipient, Fit.OTHER_RECIPIENT)
+
+
+def _mailbox_fits(wanted: Entries, address: Address | None, mailbox: Path | None, missed: Fit) -> Fit:
+    """Match by IP address or by mailbox, of which either will do."""
+    if wanted.everything or (address is not None and wanted.has_address(address)):
         return Fit.YES
-    if parties.recipient is not None and wanted.has_mailbox(parties.recipient):
+    if mailbox is not None and wanted.has_mailbox(mailbox):
         return Fit.YES
-    by_mailbox, by_network = parties.recipient is None, parties.destination is None
-    open_ = (wanted.names_mailboxes and by_mailbox) or (wanted.names_networks and by_network)
-    return Fit.MAYBE if open_ else Fit.OTHER_RECIPIENT
+    is_open = (mailbox is None and wanted.names_mailboxes) or (address is None and wanted.names_networks)
+    return Fit.MAYBE if is_open else missed
