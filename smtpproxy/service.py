@@ -34,6 +34,7 @@ from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
 from smtpproxy.peers.directories import Directories
 from smtpproxy.peers.directory import Directory
+from smtpproxy.peers.examiner import Examiner
 from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.peers.resolver import Resolver
@@ -181,14 +182,15 @@ class Workshop:
         mint, spools = self._mint(configuration), self._spools(configuration.spool)
         lease = self.records.lease(configuration.records)
         known = self._directories.lease(configuration.resolver, domains_ahead(configuration.policies))
+        equipment = self._equipment(configuration, mint, spools, lease.writer, known.directory)
         interception = configuration.interception
         return Generation(
             configuration.policies,
             bindings(configuration.policies, interception.listen, interception.ports),
-            self._equipment(configuration, mint, spools, lease.writer, known.directory),
+            equipment,
             gateway_name=configuration.gateway.name,
             drain_timeout_s=configuration.gateway.drain_timeout_s,
-            parts=[lease, known, *parts],
+            parts=[lease, known, equipment.examiner, *parts],
         )
 
     def _embedded(self, server: EmbeddedServer) -> EmbeddedUpstream:
@@ -226,6 +228,7 @@ class Workshop:
             contexts=Contexts(SERVER_CONTEXTS),
             trust=configuration.certificates.trusted,
             profiles=configuration.profiles,
+            examiner=Examiner(self._reactor),
             spools=spools,
             broken_tls=self._broken_tls,
             directory=directory,

@@ -181,6 +181,8 @@ def _tls_document(facts: TlsFacts, leg: str) -> str:
         "server_name": facts.server_name,
         "verified": verified_how(facts, leg),
         "reason": facts.reason.value if facts.reason else None,
+        "revocation": facts.revocation.value,
+        "second_opinion": facts.second_opinion,
         "names": list(facts.peer.dns_names + facts.peer.ip_addresses) if facts.peer else [],
         "fingerprint": facts.peer.fingerprint if facts.peer else None,
     }

@@ -290,7 +290,7 @@ class Driver:
         else:
             stream = self._stream(Leg.UPSTREAM)
             handshake = self._equipment.upstream_handshake(request, (stream.peer_host, stream.peer_port))
-            self._upstream_owner.handshake = handshake
+            self._upstream_owner.expect(handshake, self._equipment.examination(request))
             stream.start_tls(handshake.context, Role.CLIENT, handshake.prepare)
 
     def _close(self, leg: Leg, how: How, last: bytes = b"") -> None:

@@ -16,6 +16,7 @@ from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
 from smtpproxy.peers.directory import Directory
+from smtpproxy.peers.examiner import Examination, Examiner
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.certificates import Leaf
 from smtpproxy.policy.model import TlsProfile
@@ -41,6 +42,7 @@ class Equipment:
         contexts: makes and keeps TLS contexts.
         trust: whom peers' chains are verified against.
         profiles: what takes its place under each TLS profile that names files of its own, by the profile's name.
+        examiner: examines upstream's further.
         spools: makes spools.
         broken_tls: remembers upstreams whose TLS broke.
         directory: knows recipient domains.
@@ -49,6 +51,7 @@ class Equipment:
 
     __slots__ = (
         "_contexts", "_files", "_mint", "_profiles", "_proxy_server", "_tls_sessions", "broken_tls", "directory",
+        "examiner",
         "reactor", "spools", "write",
     )  # fmt: skip
 
@@ -61,6 +64,7 @@ class Equipment:
         contexts: Contexts,
         trust: TrustStore,
         profiles: Mapping[str, ProfileFiles] = _NO_PROFILES,
+        examiner: Examiner,
         spools: Spools,
         broken_tls: BrokenTls,
         directory: Directory,
@@ -76,6 +80,7 @@ class Equipment:
         self._contexts = contexts
         self._files = ProfileFiles(trust)
         self._profiles = profiles
+        self.examiner = examiner
         self._tls_sessions = TlsSessions()  # one for a configuration: under the next, all is verified anew
 
     def server_context(self, request: AcceptTls) -> SSL.Context:
@@ -87,7 +92,11 @@ class Equipment:
     def upstream_handshake(self, request: ConnectTls, address: tuple[str, int]) -> UpstreamHandshake:
         """Return the handshake to be made with the upstream that was dialled at ``address``."""
         context = self._contexts.client(request.profile, *self._files_of(request.profile))
-        return UpstreamHandshake(self._tls_sessions, context, address, request.server_name)
+        return UpstreamHandshake(self._tls_sessions, context, address, request.server_name, request.profile.ocsp)
+
+    def examination(self, request: ConnectTls) -> Examination:
+        """Return what examines the outcome of that handshake."""
+        return Examination(self.examiner, request.profile, self._files_of(request.profile).trust)
 
     @property
     def caches(self) -> dict[str, CacheFigures]:
@@ -96,6 +105,7 @@ class Equipment:
             "leaves": self._mint.figures,
             **self._contexts.figures,
             "upstream-tls-sessions": self._tls_sessions.figures,
+            **self.examiner.figures,
             "peer-certificates": certificate_figures(),
             "broken-tls": self.broken_tls.figures,
             **self.directory.figures,

@@ -20,10 +20,11 @@ from smtpproxy.audit import (
     TransactionRecord,
 )
 from smtpproxy.smtp.replies import Reply
-from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsVersion
+from smtpproxy.tls.facts import Chain, Revocation, TlsFacts, TlsFailure, TlsVersion
 from smtpproxy.tls.names import matches
 
-_BRACKETS = {ord("<"): "\\x3c", ord(">"): "\\x3e"}
+_BRACKETS = {ord("<"): "\x3c", ord(">"): "\x3e"}
+_DOUBTFUL = frozenset({Revocation.REVOKED, Revocation.UNKNOWN, Revocation.NOT_STAPLED})
 _VERSIONS = {version: version.text for version in TlsVersion}
 
 
@@ -102,9 +103,11 @@ def _tls(origin: Origin, leg: str, outcome: TlsFacts | TlsFailure) -> str:
         return f"TLS handshake failed {peer}: {outcome.reason.value} ({_printable(outcome.detail)})"
     reason = f" ({outcome.reason.value})" if outcome.reason else ""
     resumed = ", resumed" if outcome.resumed else ""
+    revocation = f", revocation {outcome.revocation.value}" if outcome.revocation in _DOUBTFUL else ""
+    opinion = f", second opinion {outcome.second_opinion}" if outcome.second_opinion else ""
     return (
         f"{verified_how(outcome, leg).capitalize()} TLS connection established {peer}: "
-        f"{version_name(outcome)} with cipher {outcome.cipher}{resumed}{reason}"
+        f"{version_name(outcome)} with cipher {outcome.cipher}{resumed}{reason}{revocation}{opinion}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 
 from smtpproxy.errors import ProtocolError
 from smtpproxy.session.events import (
@@ -18,12 +19,22 @@ from smtpproxy.session.events import (
     UpstreamFailed,
 )
 from smtpproxy.session.legs import Leg
-from smtpproxy.tls.facts import TlsFailure, TlsReason
+from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.hello import ClientHello, parse_client_hello
 from smtpproxy.transport.contexts import limit_tickets
 from smtpproxy.transport.stream import Ending, Stream
-from smtpproxy.transport.upstream_handshake import UpstreamHandshake
+from smtpproxy.transport.upstream_handshake import Evidence, UpstreamHandshake
 from smtpproxy.transport.verification import facts_of, failure_of
+
+
+class Examination(Protocol):
+    """What a handshake established is examined further before the session hears of it."""
+
+    def at_once(self, facts: TlsFacts, evidence: Evidence) -> TlsFacts | None:
+        """Return the facts as examined, ``None`` if that takes time."""
+
+    def examine(self, facts: TlsFacts, evidence: Evidence) -> Deferred[TlsFacts]:
+        """Return the facts as examined, within bounds."""
 
 
 class Listener(Protocol):
@@ -119,38 +130,47 @@ class ClientOwner(LegOwner):
 
 
 class UpstreamOwner(LegOwner):
-    """Owns the upstream's stream, and the dial that brings it.
+    """Owns the upstream's stream, and the dial that brings it."""
 
-    Attributes:
-        handshake: the one that is about to begin, ``None`` in clear and behind the first octets inside TLS.
-    """
-
-    __slots__ = ("handshake",)
+    __slots__ = ("_examination", "_handshake", "_stream")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener, Leg.UPSTREAM)
-        self.handshake: UpstreamHandshake | None = None
+        self._handshake: UpstreamHandshake | None = None  # none in clear and behind the first octets inside TLS
+        self._examination: Examination | None = None
+        self._stream: Stream | None = None
+
+    def expect(self, handshake: UpstreamHandshake, examination: Examination) -> None:
+        """Take note of the handshake that is about to begin, and of who examines what it establishes."""
+        self._handshake, self._examination = handshake, examination
 
     def stream_received(self, data: bytes) -> None:
         """Octets came, decrypted if the stream is on TLS."""
-        if self.handshake is not None:
-            self.handshake.octets_came()
-            self.handshake = None
+        if self._handshake is not None:
+            self._handshake.octets_came()
+            self._handshake = None
         self._listener.post(Received(Leg.UPSTREAM, data))
 
     def stream_hello(self, hello: bytes) -> None:
         """Never asked for."""
 
     def stream_upgraded(self, connection: SSL.Connection) -> None:
-        """The handshake is done."""
-        if self.handshake is None:
+        """The handshake is done; what it established is examined, and nothing is read meanwhile."""
+        if self._handshake is None or self._examination is None:
             raise AssertionError("a handshake was done that nobody began")
-        self._listener.post(Upgraded(Leg.UPSTREAM, self.handshake.established(connection)))
+        established = self._handshake.established(connection)
+        evidence = self._handshake.evidence
+        facts = self._examination.at_once(established, evidence)
+        if facts is not None:
+            self._upgraded(facts)
+        elif self._stream is not None:
+            self._stream.hold()
+            self._examination.examine(established, evidence).addCallback(self._examined, self._stream)
 
     def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
         """The handshake failed; the stream closes itself and nobody listens to it any more."""
-        if self.handshake is not None:
-            self.handshake.failed()
+        if self._handshake is not None:
+            self._handshake.failed()
         super().stream_tls_failed(failure, connection)
 
     def stream_finished(self, ending: Ending) -> bool:  # noqa: ARG002 - `Closed` brings it
@@ -160,9 +180,9 @@ class UpstreamOwner(LegOwner):
     def stream_closed(self, ending: Ending) -> None:
         """The connection has ended; one that brought nothing inside TLS has failed as good as its handshake."""
         refused = None
-        if self.handshake is not None:
-            self.handshake.failed()
-            refused = self.handshake.refused(ending.value)
+        if self._handshake is not None:
+            self._handshake.failed()
+            refused = self._handshake.refused(ending.value)
         if refused is None:
             super().stream_closed(ending)
         else:
@@ -171,8 +191,19 @@ class UpstreamOwner(LegOwner):
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The upstream connection stands."""
+        self._stream = stream
         self._listener.connected(stream)
 
     def dial_failed(self, reason: str) -> None:
         """The upstream connection could not be had."""
         self._listener.post(UpstreamFailed(reason))
+
+    def _examined(self, facts: TlsFacts, stream: Stream) -> None:
+        if stream.owner is self:  # else the session has closed it, or the peer has
+            self._upgraded(facts)
+            stream.let_go()
+
+    def _upgraded(self, facts: TlsFacts) -> None:
+        if self._handshake is not None:
+            self._handshake.examined(facts)
+        self._listener.post(Upgraded(Leg.UPSTREAM, facts))

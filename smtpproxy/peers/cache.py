@@ -43,6 +43,11 @@ class Cache(Generic[K, V]):
         """How it does; a value past its end counts as found."""
         return self._kept.figures
 
+    def known(self, key: K) -> V | None:
+        """Return the value of ``key`` that is kept, ``None`` if there is none or it is past its end."""
+        kept = self._kept.get(key)
+        return kept[0] if kept is not None and self._now_s() < kept[1] else None
+
     def get(self, key: K, look_up: Callable[[], Deferred[Lasting[V]]]) -> Deferred[V]:
         """Return the value of ``key``, which is looked up if none is kept.
 

@@ -25,11 +25,12 @@ from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
 from smtpproxy.peers.directory import Directory
+from smtpproxy.peers.examiner import Examiner
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.peers.resolver import Resolver
 from smtpproxy.policy.messages import Condition, HeaderCondition, MessageRule, SizeCondition
 from smtpproxy.policy.messages import Final as Denied
-from smtpproxy.policy.model import Policy, PortKind, UpstreamHost
+from smtpproxy.policy.model import Policy, PortKind, SecondOpinion, UpstreamHost
 from smtpproxy.policy.wildcards import Wildcard
 from smtpproxy.session.legs import Leg
 from smtpproxy.spool import Spools
@@ -82,6 +83,7 @@ class House:
         self._receivers = receivers(internet)
         self._client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client_context.load_verify_locations(cadata=authority.certificate.public_bytes(Encoding.PEM).decode())
+        self._examiner = Examiner(reactor)
         equipment = self._equipment(authority, folder)
         generation = Generation(
             [_policy(self._receivers, passage)],
@@ -104,6 +106,7 @@ class House:
             mint=Mint(authority, create_authority("Untrusted", now)),
             contexts=Contexts(8),
             trust=load_trust(folder / "trusted.pem"),
+            examiner=self._examiner,
             spools=spools,
             broken_tls=BrokenTls(),
             directory=Directory(reactor, Resolver(reactor, [], 1)),
@@ -113,6 +116,7 @@ class House:
     async def close(self) -> None:
         """Listen no more."""
         await self._gateway.stopService()
+        await self._examiner.stopService()
         for receiver in self._receivers.values():
             receiver.close()
 
@@ -194,5 +198,7 @@ def receivers(internet: trustme.CA) -> dict[PortKind, Receiver]:
 
 def _policy(to: Mapping[PortKind, Receiver], passage: Passage) -> Policy:
     upstream = UpstreamHost(HOST, to[PortKind.SMTP].port, to[PortKind.SMTPS].port)
-    policy = Setting(message_rules=_RULES[passage], fallback_memory_s=0).terms().policy
+    # The second verifier's process outlives sessions.
+    setting = Setting(message_rules=_RULES[passage], fallback_memory_s=0, opinion=SecondOpinion.OFF)
+    policy = setting.terms().policy
     return replace(policy, source=_LOOPBACK, destination=_LOOPBACK, upstream=upstream)

@@ -58,9 +58,11 @@ def test_the_second_session_to_an_upstream_resumes(lab: Lab, mode: Mode, version
     assert [connection.resumed for connection in recorder.connections] == [False, True, True]
     first, second, third = _upstream_legs(gateway, 3)
     assert (first["resumed"], first["version"], first["verified"]) == (False, version, "trusted")
+    for leg in (first, second, third):
+        del leg["second_opinion"]  # which comes when it comes
     assert {**first, "resumed": True} == second == third
     lines = _tls_lines(gateway, "to")
-    assert [line.endswith(", resumed") for line in lines] == [False, True, True]
+    assert [", resumed" in line for line in lines] == [False, True, True]
     assert all("Trusted TLS connection" in line for line in lines)
 
 

@@ -23,6 +23,7 @@ from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
 from smtpproxy.peers.directory import Directory
+from smtpproxy.peers.examiner import Examiner
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.peers.resolver import Resolver
 from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport, UpstreamHost
@@ -119,12 +120,15 @@ class GatewayCase(TestCase):
     def equipment(self) -> Equipment:
         now = datetime.now(UTC)
         authority = create_authority("Test", now)
+        examiner = Examiner(reactor)
+        self.addCleanup(examiner.stopService)
         return Equipment(
             reactor=reactor,
             proxy_server=ServerCredentials([create_server_credential(["gw.test"], authority, now)]),
             mint=Mint(authority, create_authority("Untrusted", now), self.leaf_keys),
             contexts=Contexts(8),
             trust=load_trust(self.home / "trusted.pem"),
+            examiner=examiner,
             spools=Spools(self.home / "spool", 1024, 1_000_000),
             broken_tls=BrokenTls(),
             directory=Directory(reactor, Resolver(reactor, [], 1)),

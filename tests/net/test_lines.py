@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from smtpproxy.audit import (
     Crash,
     Incident,
@@ -19,7 +21,7 @@ from smtpproxy.audit import (
 from smtpproxy.net.documents import document_of
 from smtpproxy.net.lines import lines_of
 from smtpproxy.smtp.replies import Reply
-from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsFailure, TlsReason, TlsVersion
+from smtpproxy.tls.facts import Chain, PeerCertificate, Revocation, TlsFacts, TlsFailure, TlsReason, TlsVersion
 from tests.session.playbook import ORIGIN
 
 PEER = PeerCertificate(b"der", "ab" * 32, ("mx.test",), ("192.0.2.1",), 2_000_000_000)
@@ -200,6 +202,8 @@ def test_the_transaction_document_has_every_field() -> None:
             "server_name": "mx.test",
             "verified": "verified",
             "reason": None,
+            "revocation": "unchecked",
+            "second_opinion": None,
             "names": ["mx.test", "192.0.2.1"],
             "fingerprint": "ab" * 32,
         },
@@ -222,6 +226,21 @@ def test_the_session_document_and_line() -> None:
     (line,) = lines(SESSION)
     assert line.startswith("s1: ended: quit, ")
     assert line.endswith("transactions=1, seconds=1.500, removed=CHUNKING, unknown-command=2")
+
+
+@pytest.mark.parametrize(
+    ("revocation", "opinion", "end"),
+    [
+        (Revocation.GOOD, None, ""),
+        (Revocation.NOT_APPLICABLE, None, ""),
+        (Revocation.UNKNOWN, None, ", revocation unknown"),
+        (Revocation.NOT_STAPLED, "no-path", ", revocation not-stapled, second opinion no-path"),
+    ],
+)
+def test_doubts_about_a_chain_stand_in_its_line(revocation: Revocation, opinion: str | None, end: str) -> None:
+    facts = replace(TLS, revocation=revocation, second_opinion=opinion)
+    (line,) = lines(TlsRecord(ORIGIN, "upstream", facts))
+    assert line.endswith(f" with cipher {TLS.cipher}{end}")
 
 
 def test_facts_of_tls_stand_in_the_other_documents() -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 
 from smtpproxy.net.owner import ClientOwner, Listener, UpstreamOwner
 from smtpproxy.session.events import ClientHelloSeen, Closed, Event, Received, TlsFailed, Upgraded
 from smtpproxy.session.legs import Leg
 from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.transport.stream import Ending, Stream
-from smtpproxy.transport.upstream_handshake import UpstreamHandshake
+from smtpproxy.transport.upstream_handshake import NO_EVIDENCE, Evidence, UpstreamHandshake
 
 FACTS = TlsFacts(TlsVersion.TLS1_3, "suite", resumed=True)
 FAILURE = TlsFailure(TlsReason.PEER_ALERT)
@@ -18,11 +20,15 @@ CONNECTION = cast("SSL.Connection", object())
 
 
 class Notes:
-    """A listener and a handshake that note in one list what they are told."""
+    """A listener, a handshake, its examination and its stream, which note in one list what they are told."""
 
     def __init__(self) -> None:
         self.seen: list[object] = []
         self.facts = FACTS
+        self.kept: TlsFacts | None = None
+        self.waits: Deferred[TlsFacts] | None = None
+        self.owner: object = None
+        self.evidence = NO_EVIDENCE
         self.refusal: TlsFailure | None = None
 
     def post(self, event: Event) -> None:
@@ -39,6 +45,22 @@ class Notes:
 
     def established(self, _connection: SSL.Connection) -> TlsFacts:
         return self.facts
+
+    def at_once(self, facts: TlsFacts, _evidence: Evidence) -> TlsFacts | None:
+        return facts if self.waits is None else None
+
+    def examine(self, _facts: TlsFacts, _evidence: Evidence) -> Deferred[TlsFacts]:
+        assert self.waits is not None
+        return self.waits
+
+    def examined(self, facts: TlsFacts) -> None:
+        self.kept = facts
+
+    def hold(self) -> None:
+        self.seen.append("held")
+
+    def let_go(self) -> None:
+        self.seen.append("let go")
 
     def octets_came(self) -> None:
         self.seen.append("session kept")
@@ -61,7 +83,7 @@ def upstream(notes: Notes) -> UpstreamOwner:
 
 
 def begin(upstream: UpstreamOwner, notes: Notes) -> None:
-    upstream.handshake = cast("UpstreamHandshake", notes)
+    upstream.expect(cast("UpstreamHandshake", notes), notes)
 
 
 def test_what_a_handshake_established_is_told_and_its_session_kept_with_the_first_octets_alone(
@@ -73,6 +95,36 @@ def test_what_a_handshake_established_is_told_and_its_session_kept_with_the_firs
     upstream.stream_received(b"2")
     told = [Upgraded(Leg.UPSTREAM, FACTS), "session kept", Received(Leg.UPSTREAM, b"1"), Received(Leg.UPSTREAM, b"2")]
     assert notes.seen == told
+
+
+def begin_to_wait(upstream: UpstreamOwner, notes: Notes) -> Deferred[TlsFacts]:
+    waits: Deferred[TlsFacts] = Deferred()
+    notes.waits = waits
+    notes.owner = upstream
+    upstream.dial_succeeded(cast("Stream", notes))
+    notes.seen.clear()
+    begin(upstream, notes)
+    upstream.stream_upgraded(CONNECTION)
+    return waits
+
+
+def test_nothing_is_read_and_nothing_told_while_an_examination_takes_time(
+    upstream: UpstreamOwner, notes: Notes
+) -> None:
+    waits = begin_to_wait(upstream, notes)
+    assert notes.seen == ["held"]
+    examined = replace(FACTS, second_opinion="no-path")
+    waits.callback(examined)
+    assert notes.seen == ["held", Upgraded(Leg.UPSTREAM, examined), "let go"]
+    assert notes.kept == examined
+
+
+def test_an_examination_that_comes_too_late_is_not_told(upstream: UpstreamOwner, notes: Notes) -> None:
+    waits = begin_to_wait(upstream, notes)
+    upstream.stream_closed(Ending.RESET)
+    notes.owner = None
+    waits.callback(FACTS)
+    assert notes.seen == ["held", "session dropped", Closed(Leg.UPSTREAM, "reset")]
 
 
 def test_in_clear_there_is_no_session(upstream: UpstreamOwner, notes: Notes) -> None:

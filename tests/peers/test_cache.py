@@ -43,6 +43,17 @@ def test_a_value_is_kept_until_its_end_and_not_longer() -> None:
     assert len(source.begun) == 2
 
 
+def test_what_is_kept_can_be_known_without_a_look_up() -> None:
+    source = Source()
+    assert source.cache.known("key") is None
+    source.get()
+    source.begun[0].callback(Lasting("value", 10))
+    assert source.cache.known("key") == "value"
+    source.now_s = 10
+    assert source.cache.known("key") is None
+    assert len(source.begun) == 1
+
+
 def test_a_value_that_may_not_be_kept_is_given_to_those_who_wait() -> None:
     source = Source()
     _, got = source.get()

@@ -47,6 +47,7 @@ class Setup:
         lists: entries of each list by its name.
         stores: the main file's key.
         profile: keys of the TLS profile.
+        trusted: further authorities for upstream certificates, PEM.
         server_names: one Proxy Server certificate for each.
         metrics: whether Prometheus may ask.
         drain_timeout: of the gateway.
@@ -64,6 +65,7 @@ class Setup:
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stores: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
+    trusted: bytes = b""
     server_names: tuple[str, ...] = ("mail.inside.test",)
     metrics: bool = False
     drain_timeout: str = "10s"
@@ -85,7 +87,7 @@ class Gateway:
         self.home = home
         self._authorities = authorities
         self.smtp_port, self.smtps_port, self.metrics_port = free_ports(3)
-        _write_certificates(home / "certs", setup.server_names, authorities)
+        _write_certificates(home / "certs", setup, authorities)
         _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port, self.metrics_port))
         self._log_path = home / "twistd.log"
         self._log_begins = self._records_begin = 0
@@ -142,6 +144,12 @@ class Gateway:
     def rss_octets(self) -> int:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def children(self) -> set[int]:
+        """The processes that it has begun."""
+        pid = self._process.pid
+        return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
     @property
     def sockets(self) -> set[str]:
@@ -231,12 +239,14 @@ class Gateway:
         assert "Traceback" not in self.log, self.log
 
 
-def _write_certificates(folder: Path, server_names: tuple[str, ...], authorities: Authorities) -> None:
+def _write_certificates(folder: Path, setup: Setup, authorities: Authorities) -> None:
     (folder / "trusted").mkdir(parents=True)
+    if setup.trusted:
+        (folder / "trusted" / "further.pem").write_bytes(setup.trusted)
     (folder / "trusted" / "internet.pem").write_bytes(authorities.internet.cert_pem.bytes())
     for name, authority in (("proxy-authority", authorities.proxy), ("untrusted-authority", authorities.untrusted)):
         _write_pair(folder / name, authority.cert_pem.bytes(), authority.private_key_pem.bytes())
-    for name in server_names:
+    for name in setup.server_names:
         _write_server_certificate(folder, name, authorities)
 
 
