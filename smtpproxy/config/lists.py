@@ -124,7 +124,7 @@ def _address(text: str) -> str:
 
 def _domain(name: str, text: str) -> str:
     ascii_form = ascii_name(name)
-    if ascii_form is None:
+    if ascii_form is None or ascii_form.replace(".", "").isdecimal():  # IDNA makes plain digits of other scripts'
         raise refusal(
             f"{shown(text)} is no entry; write a domain, *.domain, address, IP address or network{_hint(text)}"
         )

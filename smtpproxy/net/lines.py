@@ -23,7 +23,7 @@ from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import Chain, Revocation, TlsFacts, TlsFailure, TlsVersion
 from smtpproxy.tls.names import matches
 
-_BRACKETS = {ord("<"): "\x3c", ord(">"): "\x3e"}
+_BRACKETS = {ord("<"): "\\x3c", ord(">"): "\\x3e"}
 _DOUBTFUL = frozenset({Revocation.REVOKED, Revocation.UNKNOWN, Revocation.NOT_STAPLED})
 _VERSIONS = {version: version.text for version in TlsVersion}
 

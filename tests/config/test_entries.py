@@ -133,3 +133,9 @@ def test_a_list_of_many_entries_is_read_in_time_that_grows_with_them_only(tmp_pa
 
     small = min(cost(10_000) for _ in range(3))
     assert min(cost(100_000) for _ in range(3)) < 3 * 10 * small
+
+
+@pytest.mark.parametrize("text", ["²", "*.²", "１２７.０.０.１"])  # noqa: RUF001 - digits that are not ASCII
+def test_digits_of_other_scripts_are_no_domain(text: str) -> None:
+    with pytest.raises(PydanticCustomError, match="is no entry"):
+        entry_of(text)
