@@ -18,7 +18,7 @@ from tests.integration.lab.laboratory import Lab
 from tests.integration.lab.ports import HOST, wait_until
 from tests.integration.lab.recorder import RecordingUpstream, Script
 from tests.integration.lab.unbound import INSECURE, SIGNED, SLOW, Unbound
-from tests.pki import DAY, NOW, Wanted, make_intermediate, make_leaf, make_root
+from tests.pki import DAY, NOW, Pair, Wanted, make_intermediate, make_leaf, make_root
 
 MX = f"mx.{SIGNED}"
 ROOT = make_root()
@@ -38,6 +38,11 @@ def public_key(certificate: x509.Certificate) -> bytes:
 def tlsa(usage: int, certificate: x509.Certificate) -> str:
     """A record of a certificate's key, as SHA-256."""
     return f"{usage} 1 1 {sha256(public_key(certificate)).hexdigest()}"
+
+
+def under_root(leaf: Pair) -> Pair:
+    """A leaf whose server sends the root as well, as DANE-TA asks of it."""
+    return replace(leaf, issuers=(*leaf.issuers, ROOT.certificate))
 
 
 @dataclass
@@ -186,6 +191,17 @@ def test_a_key_is_rolled_over_without_a_gap(world: World) -> None:
     for pair, reply in ((SERVER, ACCEPTED), (OTHER, ACCEPTED), (STALE, REFUSED)):
         world.lab.showing(pair)
         assert world.send(gateway, domain) == reply
+
+
+def test_below_an_anchor_the_name_counts(world: World) -> None:
+    for name in ("named", "other"):
+        world.publish(f"{name}.{SIGNED}", tlsa(2, ROOT.certificate))
+    world.resolver.publish()
+    world.lab.showing(under_root(make_leaf(CHAIN, Wanted((f"mx.named.{SIGNED}",)))))
+    gateway = world.gateway(DANE)
+    assert [world.send(gateway, f"named.{SIGNED}") for _ in range(3)] == [ACCEPTED] * 3
+    assert world.upstream.connections[-1].resumed  # the chain that was sent once is still known
+    assert world.send(gateway, f"other.{SIGNED}") == REFUSED
 
 
 def test_an_anchor_whose_key_is_published_whole_need_not_be_sent(world: World) -> None:
