@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from smtpproxy.config.document import parse_document
 from smtpproxy.config.entries import Entry, check_lists, resolve
 from smtpproxy.config.forms import Form
-from smtpproxy.config.lists import entry_of, read_lists
+from smtpproxy.config.lists import entry_of, parse_entry, read_lists
 from smtpproxy.config.problems import Report
 from smtpproxy.policy.entries import ANYBODY, Entries
 
@@ -138,4 +138,4 @@ def test_a_list_of_many_entries_is_read_in_time_that_grows_with_them_only(tmp_pa
 @pytest.mark.parametrize("text", ["²", "*.²", "１２７.０.０.１"])  # noqa: RUF001 - digits that are not ASCII
 def test_digits_of_other_scripts_are_no_domain(text: str) -> None:
     with pytest.raises(PydanticCustomError, match="is no entry"):
-        entry_of(text)
+        parse_entry(text)
