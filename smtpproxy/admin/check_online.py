@@ -63,7 +63,7 @@ def _consequence(status: ExitStatus) -> str:
 def _published(configuration: Configuration) -> Iterator[Finding]:
     servers = configuration.certificates.proxy_server
     domains = domains_of(servers)
-    known = ask(domains, configuration)
+    known = ask(domains, configuration.resolver, configuration.certificates.trusted)
     unknown = [domain for domain in domains if known[domain].answer is Answer.FAILED]
     if unknown:
         text = f"problem: {', '.join(unknown)} cannot be looked up, so what is published is not compared"

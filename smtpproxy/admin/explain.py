@@ -97,7 +97,8 @@ def explain_command(  # noqa: PLR0913 - options
 
 
 def _look(question: Question, terms: Terms, configuration: Configuration) -> Now:
-    known = ask(domains_of(question.recipients), configuration)
+    trusted = configuration.certificates.trusted
+    known = ask(domains_of(question.recipients), configuration.resolver, trusted)
     context = probing_context(terms.upstream_profile, files_of(configuration, terms.upstream_profile))
     means = Means(context, configuration.gateway.name.encode("ascii"), _DIAL_S)
     return look(question, terms, probe(target_of(terms, known.values()), means), known)

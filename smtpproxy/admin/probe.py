@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.online.document import document_of
-from smtpproxy.admin.online.findings import Target
-from smtpproxy.admin.online.judgement import judge
+from smtpproxy.admin.online.findings import Findings, Target
+from smtpproxy.admin.online.judgement import Judgement, judge
+from smtpproxy.admin.online.look_ups import ask
 from smtpproxy.admin.online.picture import picture_of
 from smtpproxy.admin.online.probe import Means, probe, probing_context
-from smtpproxy.admin.online.verifier import USUAL_PROFILE, load_verifier
+from smtpproxy.admin.online.publication import Publication, judge_by, publication_document, publication_texts
+from smtpproxy.admin.online.verifier import USUAL_PROFILE, Verifier, load_verifier
 from smtpproxy.admin.options import format_option, found_configuration_option
 from smtpproxy.config.problems import shown
 from smtpproxy.tls.names import ascii_name, parse_address
@@ -56,6 +60,11 @@ _TARGET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)]|(?P<host>[^:\[\]]+
     show_default=True,
     help="For all of it.",
 )
+@click.option(
+    "--domain",
+    metavar="DOMAIN",
+    help="Judge the server by what this mail domain publishes too: MX, TLSA records, MTA-STS policy.",
+)
 @click.option("--once", is_flag=True, help="Do not come a second time to see whether the TLS session is resumed.")
 @format_option
 @click.pass_context
@@ -69,6 +78,7 @@ def probe_command(  # noqa: PLR0913 - options
     configuration_file: Path | None,
     profile: str,
     timeout_s: float,
+    domain: str | None,
     once: bool,
     output: str,
 ) -> None:
@@ -78,7 +88,8 @@ def probe_command(  # noqa: PLR0913 - options
     system's trust where there is none. No mail is sent.
 
     The exit status is 0 if the chain is valid and the certificate is for the name, 65 if not, 69 if the server
-    cannot be reached, 76 if there is no TLS to be had.
+    cannot be reached, 76 if there is no TLS to be had. With --domain, TLSA records that match are enough for 0, and
+    what is published and not kept leads to 65.
     """
     target = parse_target(server, kind, server_name)
     verifier = load_verifier(configuration_file, profile)
@@ -90,18 +101,42 @@ def probe_command(  # noqa: PLR0913 - options
     )
     found = probe(target, means)
     judged = judge(found, verifier.profile)
+    published = _published(domain, found, verifier) if domain else None
     if output == "json":
-        origin = str(verifier.origin) if verifier.origin else None
-        judged_with = {
-            "configuration": origin,
-            "trusted": verifier.files.trust.source,
-            "profile": verifier.profile.name,
-        }
-        click.echo(json.dumps({**document_of(found, judged), "judged_with": judged_with}, indent=2))
+        click.echo(json.dumps(_document(found, judged, published, verifier), indent=2))
     else:
-        Console().print(picture_of(found, judged, datetime.now(UTC)))
+        tree = picture_of(found, judged, datetime.now(UTC))
+        for line in publication_texts(published) if published else ():
+            tree.add(Text(line))
+        Console().print(tree)
         click.echo(f"judged with: {verifier.files.trust.source} trust, {verifier.profile.name}", err=True)
-    context.exit(judged.status)
+    context.exit(_status(judged, published))
+
+
+def _published(domain: str, found: Findings, verifier: Verifier) -> Publication:
+    name = _host(domain)
+    knowledge = ask([name], verifier.resolver, verifier.trust)[name]
+    return judge_by(knowledge, found, time.time())
+
+
+def _status(judged: Judgement, published: Publication | None) -> ExitStatus:
+    if published is None or judged.status not in {ExitStatus.OK, ExitStatus.DATA}:
+        return judged.status
+    return published.status or (ExitStatus.OK if published.is_matched else judged.status)
+
+
+def _document(
+    found: Findings, judged: Judgement, published: Publication | None, verifier: Verifier
+) -> dict[str, object]:
+    judged_with = {
+        "configuration": str(verifier.origin) if verifier.origin else None,
+        "trusted": verifier.files.trust.source,
+        "profile": verifier.profile.name,
+    }
+    document = document_of(found, judged)
+    if published is not None:
+        document |= publication_document(published)
+    return {**document, "status": int(_status(judged, published)), "judged_with": judged_with}
 
 
 def parse_target(server: str, kind: str | None, server_name: str | None = None) -> Target:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from smtpproxy.admin.explaining.cases import CLIENT_TLS
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
 from smtpproxy.admin.online.findings import Findings, Stage, Target
-from smtpproxy.policy.dane import DaneVerdict, judge_dane
+from smtpproxy.admin.online.publication import Publication, judge_by
 from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.legs import LegFacts, Reached
-from smtpproxy.policy.mta_sts import StsVerdict, judge_sts
 from smtpproxy.policy.names import looked_up_domain
 from smtpproxy.smtp import catalogue
 from smtpproxy.tls.facts import Chain, TlsFacts
@@ -35,16 +34,12 @@ class RecipientNow:
 
     Args:
         recipient: RCPT's path.
-        knowledge: of its domain, ``None`` for an address literal.
-        dane: what TLSA records say of the upstream that was found, ``None`` if it was not reached.
-        mta_sts: the same of its MTA-STS policy.
+        published: what its domain publishes, and what that says of the upstream; ``None`` for an address literal.
         verdicts: what the sender is told, by whether the client leg is on TLS.
     """
 
     recipient: Path
-    knowledge: Knowledge | None
-    dane: DaneVerdict | None
-    mta_sts: StsVerdict | None
+    published: Publication | None
     verdicts: tuple[tuple[bool, Verdict], ...]
 
 
@@ -84,9 +79,7 @@ def look(question: Question, terms: Terms, found: Findings, known: Mapping[str, 
         knowledge = known.get(looked_up_domain(recipient) or "")
         return RecipientNow(
             recipient=recipient,
-            knowledge=knowledge,
-            dane=judge_dane(knowledge, address, found.facts, time.time()) if knowledge and address else None,
-            mta_sts=judge_sts(knowledge, address, found.facts) if knowledge and address else None,
+            published=judge_by(knowledge, found, time.time()) if knowledge else None,
             verdicts=tuple(
                 (client_tls, _verdict(question, recipient, judge, terms, found, client_tls=client_tls))
                 for client_tls in question.client_legs

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import gatherResults
 
-from smtpproxy.config.values import Endpoint
+from smtpproxy.config.values import ResolverSettings
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.lookups import ResolverLookups
@@ -26,22 +26,19 @@ from smtpproxy.transport.trust import TrustStore
 reactor: Any = _reactor
 
 
-def ask(
-    domains: Sequence[str], servers: Sequence[tuple[Endpoint, bool]], timeout_s: float, trust: TrustStore
-) -> dict[str, Knowledge]:
+def ask(domains: Sequence[str], settings: ResolverSettings, trust: TrustStore) -> dict[str, Knowledge]:
     """Return what is known of domains: mail exchangers, TLSA records, MTA-STS policies; each in bounded time.
 
     Args:
         domains: of A-labels in lower case.
-        servers: whom to ask, each with whether its word on DNSSEC is taken.
-        timeout_s: for one question.
+        settings: whom to ask.
         trust: whom the hosts of MTA-STS policies are verified against.
 
     Raises:
         KeyboardInterrupt: the user does not want to wait.
     """
-    asked = [NameServer(server.host, server.port, trusted) for server, trusted in servers]
-    resolver = Resolver(reactor, asked, timeout_s)
+    asked = [NameServer(server.host, server.port, trusted) for server, trusted in settings.servers]
+    resolver = Resolver(reactor, asked, settings.timeout_s)
     lookups = ResolverLookups(resolver)
     policies = StsPolicies(reactor, lookups, PolicyHost(reactor, trust, lookups), StsStore(time.time))
     directory = Directory(reactor, resolver, policies)

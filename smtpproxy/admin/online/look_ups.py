@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smtpproxy.config.values import Configuration
+    from smtpproxy.config.values import ResolverSettings
     from smtpproxy.policy.knowledge import Knowledge
+    from smtpproxy.transport.trust import TrustStore
 
 
-def ask(domains: Sequence[str], configuration: Configuration) -> dict[str, Knowledge]:
-    """Return what is known of domains by the configured name servers; once in a process.
+def ask(domains: Sequence[str], resolver: ResolverSettings, trust: TrustStore) -> dict[str, Knowledge]:
+    """Return what is known of domains; once in a process.
 
     Args:
         domains: of A-labels in lower case.
-        configuration: names the servers, and whom policy hosts are verified against.
+        resolver: whom to ask.
+        trust: whom the hosts of MTA-STS policies are verified against.
     """
     if not domains:
         return {}
     from smtpproxy.admin.online.directory import ask as ask_directory  # noqa: PLC0415 - it takes a second to load
 
-    resolver = configuration.resolver
-    return ask_directory(domains, resolver.servers, resolver.timeout_s, configuration.certificates.trusted)
+    return ask_directory(domains, resolver, trust)

@@ -16,18 +16,19 @@ from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import Report
 from smtpproxy.config.profile_loader import ProfileLoader
 from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.resolver import ResolverSection, resolver_settings
 from smtpproxy.config.section import whole
 from smtpproxy.config.shipped import PROFILES
 from smtpproxy.policy.model import TlsProfile
 from smtpproxy.tls.names import ascii_name
 from smtpproxy.transport.profile_files import ProfileFiles
-from smtpproxy.transport.trust import SYSTEM, load_trust
+from smtpproxy.transport.trust import SYSTEM, TrustStore, load_trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from smtpproxy.config.values import Configuration
+    from smtpproxy.config.values import Configuration, ResolverSettings
 
 USUAL_PROFILE: Final = "TLS-Client.Standard"
 _NAMELESS: Final = "localhost.localdomain"
@@ -41,12 +42,16 @@ class Verifier:
         profile: versions, suites, and what an invalid certificate leads to.
         files: whom chains must come from, and what else goes with the profile.
         helo: the name that servers are told.
+        resolver: whom to ask of names.
+        trust: whom the hosts of MTA-STS policies are verified against.
         origin: the configuration file, ``None`` for the system's trust.
     """
 
     profile: TlsProfile
     files: ProfileFiles
     helo: str
+    resolver: ResolverSettings
+    trust: TrustStore
     origin: Path | None
 
 
@@ -64,7 +69,8 @@ def load_verifier(configuration_file: Path | None, profile: str) -> Verifier:
     """
     if configuration_file is None:
         known = make_profiles(predefined_documents(PROFILES), Report())
-        return Verifier(_chosen(known, profile), ProfileFiles(load_trust(SYSTEM)), _host_name(), None)
+        trust, resolver = load_trust(SYSTEM), resolver_settings(ResolverSection())
+        return Verifier(_chosen(known, profile), ProfileFiles(trust), _host_name(), resolver, trust, None)
     report = Report()
     documents = read_folder(configuration_file.parent / PROFILES, report)
     known = make_profiles(documents, report)
@@ -73,13 +79,18 @@ def load_verifier(configuration_file: Path | None, profile: str) -> Verifier:
     chosen = _chosen(known, profile)
     document = read_document(configuration_file)
     main, home = whole(MainFile, document), Home.of(configuration_file)
-    trust = CertificateLoader(document, home, report).trusted(main.certificates.trusted, ("certificates", "trusted"))
-    files = ProfileLoader(documents, {profile: chosen}, home, report).load(trust)
+    trusted = CertificateLoader(document, home, report).trusted(main.certificates.trusted, ("certificates", "trusted"))
+    files = ProfileLoader(documents, {profile: chosen}, home, report).load(trusted)
     report.conclude()
-    if trust is None:
+    if trusted is None:
         raise AssertionError("trust that cannot be loaded is a problem")
     return Verifier(
-        chosen, files.get(profile, ProfileFiles(trust)), main.gateway.name or _host_name(), configuration_file
+        profile=chosen,
+        files=files.get(profile, ProfileFiles(trusted)),
+        helo=main.gateway.name or _host_name(),
+        resolver=resolver_settings(main.resolver),
+        trust=trusted,
+        origin=configuration_file,
     )
 
 
