@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.admin.exits import ExitStatus
 from smtpproxy.admin.online.judgement import Mark, judge
-from smtpproxy.admin.online.look_ups import ask
+from smtpproxy.admin.online.look_ups import Names, ask
 from smtpproxy.admin.online.picture import failure_text
 from smtpproxy.admin.online.published import compare, domains_of
 from smtpproxy.admin.online.reach import reach, upstreams_of
@@ -63,7 +63,7 @@ def _consequence(status: ExitStatus) -> str:
 def _published(configuration: Configuration) -> Iterator[Finding]:
     servers = configuration.certificates.proxy_server
     domains = domains_of(servers)
-    known = ask(domains, configuration.resolver, configuration.certificates.trusted)
+    known = ask(Names(domains, configuration.resolver, configuration.certificates.trusted))
     unknown = [domain for domain in domains if known[domain].answer is Answer.FAILED]
     if unknown:
         text = f"problem: {', '.join(unknown)} cannot be looked up, so what is published is not compared"

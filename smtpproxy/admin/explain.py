@@ -17,7 +17,7 @@ from smtpproxy.admin.explaining.online_document import online_document
 from smtpproxy.admin.explaining.online_picture import add_online
 from smtpproxy.admin.explaining.picture import picture_of
 from smtpproxy.admin.explaining.question import Question
-from smtpproxy.admin.online.look_ups import ask
+from smtpproxy.admin.online.look_ups import Names, Visit, ask_and_visit
 from smtpproxy.admin.online.probe import Means, probe, probing_context
 from smtpproxy.admin.online.verifier import files_of
 from smtpproxy.admin.options import configuration_option, format_option
@@ -97,11 +97,14 @@ def explain_command(  # noqa: PLR0913 - options
 
 
 def _look(question: Question, terms: Terms, configuration: Configuration) -> Now:
-    trusted = configuration.certificates.trusted
-    known = ask(domains_of(question.recipients), configuration.resolver, trusted)
-    context = probing_context(terms.upstream_profile, files_of(configuration, terms.upstream_profile))
-    means = Means(context, configuration.gateway.name.encode("ascii"), _DIAL_S)
-    return look(question, terms, probe(target_of(terms, known.values()), means), known)
+    profile, trusted = terms.upstream_profile, configuration.certificates.trusted
+    files = files_of(configuration, profile)
+    helo = configuration.gateway.name.encode("ascii")
+    means = Means(probing_context(profile, files), helo, _DIAL_S, ocsp=profile.ocsp)
+    names = Names(domains_of(question.recipients), configuration.resolver, trusted)
+    visit = Visit(lambda known: probe(target_of(terms, known.values()), means), profile, files.trust)
+    known, found = ask_and_visit(names, visit)
+    return look(question, terms, found, known)
 
 
 def _path(text: str, parse: Callable[[bytes], tuple[Path, bytes]]) -> Path:

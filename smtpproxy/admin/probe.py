@@ -16,7 +16,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.online.document import document_of
 from smtpproxy.admin.online.findings import Findings, Target
 from smtpproxy.admin.online.judgement import Judgement, judge
-from smtpproxy.admin.online.look_ups import ask
+from smtpproxy.admin.online.look_ups import Names, Visit, ask_and_visit
 from smtpproxy.admin.online.picture import picture_of
 from smtpproxy.admin.online.probe import Means, probe, probing_context
 from smtpproxy.admin.online.publication import Publication, judge_by, publication_document, publication_texts
@@ -98,10 +98,13 @@ def probe_command(  # noqa: PLR0913 - options
         helo=verifier.helo.encode("ascii"),
         timeout_s=timeout_s,
         resume=not once,
+        ocsp=verifier.profile.ocsp,
     )
-    found = probe(target, means)
+    names = Names([_host(domain)] if domain else [], verifier.resolver, verifier.trust)
+    visit = Visit(lambda _: probe(target, means), verifier.profile, verifier.files.trust)
+    known, found = ask_and_visit(names, visit)
     judged = judge(found, verifier.profile)
-    published = _published(domain, found, verifier) if domain else None
+    published = judge_by(known[names.domains[0]], found, time.time()) if domain else None
     if output == "json":
         click.echo(json.dumps(_document(found, judged, published, verifier), indent=2))
     else:
@@ -111,12 +114,6 @@ def probe_command(  # noqa: PLR0913 - options
         Console().print(tree)
         click.echo(f"judged with: {verifier.files.trust.source} trust, {verifier.profile.name}", err=True)
     context.exit(_status(judged, published))
-
-
-def _published(domain: str, found: Findings, verifier: Verifier) -> Publication:
-    name = _host(domain)
-    knowledge = ask([name], verifier.resolver, verifier.trust)[name]
-    return judge_by(knowledge, found, time.time())
 
 
 def _status(judged: Judgement, published: Publication | None) -> ExitStatus:

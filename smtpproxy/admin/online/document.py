@@ -56,6 +56,8 @@ def _handshake(facts: TlsFacts, *, resumes: bool | None) -> Document:
         "server_name": facts.server_name,
         "chain": facts.chain.value,
         "reason": facts.reason.value if facts.reason else None,
+        "revocation": facts.revocation.value,
+        "second_opinion": facts.second_opinion,
         "resumes": resumes,
     }
 

@@ -9,6 +9,7 @@ from smtpproxy.smtp.capabilities import Capabilities
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts
 from smtpproxy.tls.names import parse_address
+from smtpproxy.transport.upstream_handshake import NO_EVIDENCE, Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Findings:
         secured: what it offers inside TLS.
         facts: what the handshake established.
         chain: the certificates that it brought.
+        evidence: what it brought to tell of revocation.
         resumes: whether a second handshake resumed the first's session.
         failure: why there is no more.
     """
@@ -126,5 +128,6 @@ class Findings:
     secured: Capabilities | None = None
     facts: TlsFacts | None = None
     chain: ShownChain | None = None
+    evidence: Evidence = NO_EVIDENCE
     resumes: bool | None = None
     failure: Failure | None = None

@@ -9,7 +9,7 @@ from smtpproxy.admin.exits import ExitStatus
 from smtpproxy.admin.online.findings import Findings
 from smtpproxy.policy.certificates import CertificateQuestion, Leaf, Signer, decide_certificate
 from smtpproxy.policy.model import CertificateValidation, Direction, TlsProfile
-from smtpproxy.tls.facts import Chain
+from smtpproxy.tls.facts import Chain, Revocation, TlsFacts
 from smtpproxy.tls.names import matches
 
 
@@ -57,11 +57,17 @@ def _chain_verdict(found: Findings) -> Verdict | None:
     if facts is None or shown is None:
         return None
     if facts.chain is Chain.VALID:
-        return Verdict(Mark.GOOD, "valid")
+        return Verdict(Mark.GOOD, f"valid{_examined(facts)}")
     if facts.chain is Chain.ABSENT:
         return Verdict(Mark.BAD, "no certificate")
-    words = f": {shown.fault.words}" if shown.fault else ""
+    words = f": {shown.fault.words}" if shown.fault else _examined(facts)
     return Verdict(Mark.BAD, f"not valid, {facts.reason.value if facts.reason else facts.chain.value}{words}")
+
+
+def _examined(facts: TlsFacts) -> str:
+    """Return what was found beside OpenSSL's own verdict."""
+    revocation = "" if facts.revocation is Revocation.UNCHECKED else f"; revocation: {facts.revocation.value}"
+    return revocation + (f"; another verifier says: {facts.second_opinion}" if facts.second_opinion else "")
 
 
 def _name_verdict(found: Findings) -> Verdict | None:

@@ -18,12 +18,12 @@ from OpenSSL import SSL
 from smtpproxy.admin.online.chain import ChainWatch
 from smtpproxy.admin.online.conversation import ClosedError, Conversation, HandshakeError
 from smtpproxy.admin.online.deadline import Deadline, addresses_of
-from smtpproxy.admin.online.findings import Failure, Findings, ShownChain, Stage, Target
+from smtpproxy.admin.online.findings import Failure, Findings, Stage, Target
 from smtpproxy.errors import ProtocolError
-from smtpproxy.policy.model import CertificateValidation, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, Ocsp, TlsProfile
 from smtpproxy.smtp import commands
 from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
-from smtpproxy.tls.facts import TlsFacts, TlsReason
+from smtpproxy.tls.facts import TlsReason
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.reasons import HOST_NOT_FOUND, TIMED_OUT, reason_of
 from smtpproxy.transport.resumption import TlsSessions
@@ -50,12 +50,14 @@ class Means:
         helo: the name to say EHLO with.
         timeout_s: for all of one probe.
         resume: whether to come a second time, and see if the session is resumed.
+        ocsp: whether servers are asked for a proof that nothing was revoked.
     """
 
     context: SSL.Context
     helo: bytes
     timeout_s: float
     resume: bool = False
+    ocsp: Ocsp = Ocsp.DISABLED
 
 
 def probing_context(profile: TlsProfile, files: ProfileFiles) -> SSL.Context:
@@ -166,14 +168,13 @@ class _Visit:
         self._stage = Stage.HANDSHAKE
         context = self._means.context
         where = (self._found.address or self._target.host, self._target.port)
-        self._handshake = UpstreamHandshake(self._sessions, context, where, self._target.name)
+        self._handshake = UpstreamHandshake(self._sessions, context, where, self._target.name, self._means.ocsp)
         self._connection = connection = SSL.Connection(context, None)
         watch = ChainWatch(connection)
         self._handshake.prepare(connection)
         server.start_tls(connection)
         facts = self._handshake.established(connection)
-        chain = watch.chain()
-        self._found = replace(self._found, facts=_with_issuers(facts, chain), chain=chain)
+        self._found = replace(self._found, facts=facts, chain=watch.chain(), evidence=self._handshake.evidence)
 
     def _leave(self, server: Conversation) -> None:
         server.deadline = Deadline(min(_FAREWELL_S, self._deadline.remaining_s()))
@@ -181,11 +182,6 @@ class _Visit:
             server.say(commands.Quit().to_wire())
         with contextlib.suppress(OSError, SSL.Error):
             server.end()
-
-
-def _with_issuers(facts: TlsFacts, chain: ShownChain) -> TlsFacts:
-    """TLSA records may be of an issuer (RFC 7672 s3.1.2)."""
-    return facts if facts.peer is None else replace(facts, peer=replace(facts.peer, issuers=chain.sent[1:]))
 
 
 class _EndedError(Exception):

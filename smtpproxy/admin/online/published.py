@@ -5,7 +5,7 @@ Source: RFC 7672 s3.1 (TLSA for SMTP), s8.1 (records before certificates); RFC 8
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -127,4 +127,4 @@ _STS_ADVICE: Final = (
 
 def _peer(credential: Credential) -> PeerCertificate:
     leaf, *issuers = (each.public_bytes(Encoding.DER) for each in credential.certificates)
-    return replace(parse_peer_certificate(leaf), issuers=tuple(issuers))
+    return parse_peer_certificate(leaf, tuple(issuers))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import ssl
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.ocsp import OCSPCertStatus
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from smtpproxy.admin.exits import ExitStatus
 from tests.admin.online.homes import Home
+from tests.integration.lab.ports import HOST
+from tests.peers.chains import lax_root
+from tests.peers.responder import Responder, Says
 from tests.pki import Wanted, make_leaf
 from tests.transport.test_revocation import make_list
 
@@ -83,3 +88,41 @@ def test_a_profile_with_mistakes_is_told_with_them(home: Home) -> None:
     done = home.run("probe", "localhost", "--profile", "Mine")
     assert done.returncode == ExitStatus.CONFIGURATION
     assert "Mine.yaml:1:9: pfs:" in done.stderr
+
+
+def test_a_certificate_whose_responder_says_that_it_was_revoked(home: Home, servers: Servers) -> None:
+    issuer = servers.authorities.intermediate
+    profile = {"ocsp": "strict", "ocsp_private_responders": [f"{HOST}/32"]}
+    with closing(Responder()) as responder:
+        pair = responder.leaf(issuer, names=("localhost",))
+        port = servers.begin(pair).smtp_port
+        responder.say(pair, issuer)
+        good = probed(home, port, **profile)
+        responder.say(pair, issuer, Says(OCSPCertStatus.REVOKED))
+        revoked = probed(home, port, **profile)
+    assert (good["status"], good["handshake"]["revocation"]) == (ExitStatus.OK, "good")
+    assert (revoked["status"], revoked["handshake"]["reason"]) == (ExitStatus.DATA, "certificate-revoked")
+    assert revoked["verdict"]["chain"]["text"] == "not valid, certificate-revoked; revocation: revoked"
+
+
+def test_a_chain_that_another_verifier_refuses(home: Home, servers: Servers) -> None:
+    root = lax_root()
+    home.trust(root.certificate.public_bytes(Encoding.PEM))
+    port = servers.begin(make_leaf(root, Wanted(names=("localhost",)))).smtp_port
+    assert probed(home, port, chain_second_opinion="log")["status"] == ExitStatus.OK
+    document = probed(home, port, chain_second_opinion="enforce")
+    assert document["status"] == ExitStatus.DATA
+    assert document["handshake"]["second_opinion"] == "critical-extension"
+    assert document["verdict"]["chain"]["text"].endswith("; another verifier says: critical-extension")
+
+
+def test_explain_tells_what_the_examination_leads_to(home: Home, servers: Servers) -> None:
+    root = lax_root()
+    home.trust(root.certificate.public_bytes(Encoding.PEM))
+    home.profile("Mine", chain_second_opinion="enforce", certificate_validation="enforce")
+    port = servers.begin(make_leaf(root, Wanted(names=("localhost",)))).smtp_port
+    home.policy("Out", {"host": "localhost", "smtp": port}, {"starttls": {"profile": "Mine"}})
+    question = ("--from", "a@inside.test", "--to", "b@[192.0.2.1]", "--clear", "--online", "--format", "json")
+    done = home.run("explain", *question)
+    (reply,) = json.loads(done.stdout)["online"]["recipients"][0]["replies"]
+    assert (reply["at"], reply["because"]) == ("MAIL", "upstream-tls-certificate-refused")
