@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
 from smtpproxy.smtp.replies import Reply
@@ -90,6 +91,7 @@ class TransactionRecord:
         message_rules: names of the message rules that applied, in order.
         asked: the encryption that the message itself asked for, by rule or by its header.
         findings: tokens of what is odd about its header.
+        upstream_address: where upstream was dialled.
         size_octets: content octets that came in.
         reply: the reply to the end of data or, without content, the one that ended the transaction.
         because: the token of what this proxy refused or found, else ``None``.
@@ -110,6 +112,7 @@ class TransactionRecord:
     message_rules: tuple[str, ...]
     asked: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    upstream_address: IPv4Address | IPv6Address | None = None
     client_tls: TlsFacts | None
     upstream_tls: TlsFacts | None
     upstream_tls_failure: TlsFailure | None

@@ -94,6 +94,7 @@ def _transaction(record: TransactionRecord) -> Document:
         "message_rules": list(record.message_rules),
         "asked": list(record.asked),
         "findings": list(record.findings),
+        "upstream_address": str(record.upstream_address) if record.upstream_address else None,
         "upstream_tls_failure": _failure(record.upstream_tls_failure),
         "downgraded": record.downgraded,
         "size": record.size_octets,

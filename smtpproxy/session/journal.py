@@ -68,6 +68,7 @@ class Journal:
             message_rules=transaction.message_rules,
             asked=transaction.asked,
             findings=transaction.findings,
+            upstream_address=self._upstream.address,
             client_tls=self._client.facts,
             upstream_tls=self._upstream.facts,
             upstream_tls_failure=self._upstream.shortfall,

@@ -95,6 +95,11 @@ class UpstreamOpening:
         return matches(name, facts.peer)
 
     @property
+    def address(self) -> Address | None:
+        """Where upstream was dialled, ``None`` before that."""
+        return self._rulebook.address
+
+    @property
     def may_upgrade(self) -> bool:
         """Whether STARTTLS is offered and was not tried in vain: it can be begun when the client begins its own."""
         waits = self._rulebook.plan is Plan.MIRROR and self.state is UpstreamState.READY

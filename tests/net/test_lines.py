@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ TRANSACTION = TransactionRecord(
     message_rules=("mark",),
     asked=("required",),
     findings=("tls-level-repeated",),
+    upstream_address=ip_address("198.51.100.1"),
     client_tls=None,
     upstream_tls=TLS,
     upstream_tls_failure=None,
@@ -207,6 +209,7 @@ def test_the_transaction_document_has_every_field() -> None:
             "names": ["mx.test", "192.0.2.1"],
             "fingerprint": "ab" * 32,
         },
+        "upstream_address": "198.51.100.1",
         "upstream_tls_failure": None,
         "downgraded": False,
         "size": 24,

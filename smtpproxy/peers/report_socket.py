@@ -1,0 +1,57 @@
+"""The socket of tlsrpt-collectd: takes a datagram or does not, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import Logger
+
+MAX_PATH_OCTETS: Final = 107
+"""What an address of a socket has room for, with the octet that ends it (unix(7))."""
+
+_log = Logger()
+
+
+def fits(path: Path) -> bool:
+    """Return whether a path can be that of a socket."""
+    return len(os.fsencode(path)) <= MAX_PATH_OCTETS
+
+
+class ReportSocket:
+    """Sends datagrams; the first that is dropped is told of, and the first that is not dropped any more.
+
+    Args:
+        path: where the collector listens; it may come later, and come again.
+
+    Attributes:
+        sent: datagrams that were taken.
+        dropped: those that were not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._is_down = False
+        self.sent = self.dropped = 0
+
+    def send(self, datagram: bytes) -> None:
+        """Send a datagram, or drop it."""
+        try:
+            self._socket.sendto(datagram, str(self._path))
+        except OSError as error:
+            self.dropped += 1
+            if not self._is_down:
+                _log.warn("{path}: TLS reports are dropped: {error}", path=str(self._path), error=error.strerror)
+            self._is_down = True
+        else:
+            self.sent += 1
+            if self._is_down:
+                _log.info("{path}: TLS reports are taken again", path=str(self._path))
+            self._is_down = False
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._socket.close()
