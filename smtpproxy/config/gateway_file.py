@@ -14,6 +14,7 @@ from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, 
 from smtpproxy.config.measures import duration, size
 from smtpproxy.config.policies import DEFAULT_ACTIONS
 from smtpproxy.config.problems import shown
+from smtpproxy.config.published import MtaStsSection, TlsrptSection
 from smtpproxy.config.resolver import ResolverSection
 from smtpproxy.config.section import Section
 from smtpproxy.policy.model import Direction, TlsSupport
@@ -254,6 +255,8 @@ class MainFile(Section):
     resolver: ResolverSection = Field(
         default=ResolverSection(), description="The name servers that recipient domains are looked up with."
     )
+    mta_sts: MtaStsSection = Field(default=MtaStsSection(), description="How MTA-STS policies are fetched.")
+    tlsrpt: TlsrptSection = Field(default=TlsrptSection(), description="Reports about TLS, for domains that ask.")
     stores: StoresSection = Field(default=StoresSection(), description="What is kept on disk.")
     admin: AdminSection = Field(
         default=AdminSection(), description="What administrators and their tools ask the running gateway."

@@ -28,6 +28,7 @@ from smtpproxy.config.policy_checks import PolicyChecks
 from smtpproxy.config.problems import ConfigurationErrors, Report
 from smtpproxy.config.profile_loader import ProfileLoader
 from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.published import MtaStsSection, TlsrptSection, socket_of
 from smtpproxy.config.resolver import ResolverSection, check_resolver, resolver_settings
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES
@@ -95,6 +96,8 @@ class _Assembly:
         check_listening(document, embedded, admin, self._report)
         resolver = part(ResolverSection, document, "resolver")
         check_resolver(document, resolver, self._report)
+        mta_sts = part(MtaStsSection, document, "mta_sts")
+        reports = socket_of(part(TlsrptSection, document, "tlsrpt"), document, self._home, self._report)
         section = part(CertificatesSection, document, "certificates")
         certificates = self._certificates.load(section) if section else None
         profile_files = profiles.load(certificates.trusted if certificates else None)
@@ -119,6 +122,8 @@ class _Assembly:
             records=self._home.resolve(records.file) if records.file else None,
             spool=spool,
             resolver=resolver_settings(resolver),
+            private_policy_hosts=bool(mta_sts and mta_sts.private_addresses),
+            tlsrpt=reports,
             lists=MappingProxyType(lists),
             notices=tuple(map(str, sorted(self._report.notices))),
         )

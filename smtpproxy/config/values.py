@@ -112,6 +112,8 @@ class Configuration:
         records: the file that JSON records are appended to, ``None`` for none.
         spool: where messages are held while they are judged.
         resolver: whom recipient domains are looked up with.
+        private_policy_hosts: whether MTA-STS policies may come from addresses that are not of the Internet.
+        tlsrpt: the socket that takes TLS reports, ``None`` for none.
         lists: each list by its name.
         notices: what an administrator should hear, each ``file:line:column: key: message``.
     """
@@ -127,5 +129,7 @@ class Configuration:
     records: Path | None
     spool: SpoolSettings
     resolver: ResolverSettings
+    private_policy_hosts: bool
+    tlsrpt: Path | None
     lists: Mapping[str, Entries]
     notices: tuple[str, ...]

@@ -18,6 +18,7 @@ from smtpproxy.config.policy_checks import PolicyChecks
 from smtpproxy.config.problems import ConfigurationErrors, Problem, Report
 from smtpproxy.config.profile_file import ProfileFile
 from smtpproxy.config.profiles import make_profiles
+from smtpproxy.config.published import socket_of
 from smtpproxy.config.resolver import check_resolver
 from smtpproxy.config.section import Section, whole
 from smtpproxy.config.shipped import ACTIONS, LISTS, PROFILES, predefined
@@ -115,6 +116,7 @@ def _read_main(
         return document, ()
     check_listening(document, main.embedded, main.admin, report)
     check_resolver(document, main.resolver, report)
+    socket_of(main.tlsrpt, document, Home.of(path), report)
     return document, PolicyChecks(document, actions, None, report).run(main.interception, main.embedded)
 
 

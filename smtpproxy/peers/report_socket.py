@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
-from typing import Final
 
 from twisted.logger import Logger
 
-MAX_PATH_OCTETS: Final = 107
-"""What an address of a socket has room for, with the octet that ends it (unix(7))."""
-
 _log = Logger()
-
-
-def fits(path: Path) -> bool:
-    """Return whether a path can be that of a socket."""
-    return len(os.fsencode(path)) <= MAX_PATH_OCTETS
 
 
 class ReportSocket:

@@ -67,6 +67,8 @@ def test_defaults(home: Path) -> None:
     assert configuration.spool == SpoolSettings(home / "var" / "spool", 256 * 1024, 2 * 10**9)
     assert configuration.resolver == ResolverSettings(((Endpoint("127.0.0.1", 53), True),), 5)
     assert configuration.embedded is None
+    assert not configuration.private_policy_hosts
+    assert configuration.tlsrpt is None
     assert configuration.certificates.trusted.source == "system"
     assert [each.certificate.subject.rfc4514_string() for each in configuration.certificates.proxy_server] == [
         "CN=gw.example.net"
@@ -203,6 +205,17 @@ embedded: {host: 127.0.0.2, smtp: 2600, smtps: 2601, maildir: /srv/mail}
         key=home / "certs" / "demo-upstream.key",
         maildir=home.joinpath("/srv/mail"),
     )
+
+
+def test_what_domains_publish(home: Path) -> None:
+    configuration = load(home, POLICY + "mta_sts: {private_addresses: true}\ntlsrpt: {socket: var/tlsrpt}\n")
+    assert configuration.private_policy_hosts
+    assert configuration.tlsrpt == home / "var" / "tlsrpt"
+
+
+def test_a_path_may_be_as_long_as_a_socket_takes(home: Path) -> None:
+    path = "/" + 106 * "a"
+    assert load(home, POLICY + f"tlsrpt: {{socket: {path}}}\n").tlsrpt == Path(path)
 
 
 def test_sections_with_everything_commented_out_are_their_defaults(home: Path) -> None:

@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 
 from smtpproxy.audit import RecipientResult, Status, TransactionRecord
 from smtpproxy.peers.datagrams import CODES
-from smtpproxy.peers.report_socket import ReportSocket, fits
+from smtpproxy.peers.report_socket import ReportSocket
 from smtpproxy.peers.sts import TextAnswer
 from smtpproxy.peers.tlsrpt import MAX_UNDER_WAY, TlsReporter, attempts_of
 from smtpproxy.policy.knowledge import Answer, Knowledge, MailHost, StsMode, StsPolicy
@@ -194,8 +194,3 @@ def test_a_domain_without_the_records_that_a_rule_demands_is_told_apart() -> Non
 def test_every_type_has_a_code() -> None:
     assert set(CODES) == set(ResultType)
     assert len(set(CODES.values())) == len(CODES)
-
-
-def test_a_path_may_be_so_long() -> None:
-    assert fits(Path("/" + 106 * "a"))
-    assert not fits(Path("/" + 107 * "a"))
