@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -17,8 +19,10 @@ from twisted.logger import Logger
 
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
+from smtpproxy.audit import Record
 from smtpproxy.authority.mint import Mint, make_leaf_keys
 from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.config.home import Home
 from smtpproxy.config.values import Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.equipment import Equipment
@@ -28,7 +32,6 @@ from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import bindings
 from smtpproxy.net.listening import ListenError, status_of
 from smtpproxy.net.record_files import RecordFiles
-from smtpproxy.net.records import RecordWriter
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
@@ -37,12 +40,20 @@ from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.examiner import Examiner
 from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.memory import BrokenTls
+from smtpproxy.peers.policy_host import PolicyHost
+from smtpproxy.peers.report_socket import ReportSocket
 from smtpproxy.peers.resolver import Resolver
+from smtpproxy.peers.sts import StsPolicies
+from smtpproxy.peers.sts_service import StsMove, StsService
+from smtpproxy.peers.tlsrpt import Reports, TlsReporter
 from smtpproxy.policy.ahead import domains_ahead
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
+
+STS_FILE = "var/mta-sts.json"
+"""Where MTA-STS policies are kept over a restart, from the home on."""
 
 SERVER_CONTEXTS = 4096
 """TLS contexts of certificates shown lately, about 20 KiB each: as many as there may be minted leaves."""
@@ -125,11 +136,12 @@ def make_service(
     """
     require_openssl()
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
-    workshop = Workshop(reactor, metrics)
+    sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
+    workshop = Workshop(reactor, metrics, sts.policies)
     gateway = Gateway(reactor, workshop.make(configuration))
     figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
-    for service in (_signals(gateway, workshop, load, reactor), metrics, gateway):
+    for service in (_signals(gateway, workshop, load, reactor), sts, metrics, gateway):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
@@ -146,20 +158,30 @@ def _tell(notices: Sequence[str]) -> None:
         _log.warn("{notice}", notice=notice)
 
 
+def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
+    def write(record: Record) -> None:
+        first(record)
+        second(record)
+
+    return write
+
+
 class Workshop:
     """Makes generations of configurations, in whichever thread; what outlives a generation is kept here.
 
     Args:
         reactor: Twisted's, or a test's.
         metrics: moves to where each generation wants it.
+        sts: MTA-STS policies, found as the newest generation says.
 
     Attributes:
         records: the record files.
     """
 
-    def __init__(self, reactor: Any, metrics: Metrics) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, metrics: Metrics, sts: StsPolicies) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._metrics = metrics
+        self._sts = sts
         self._leaf_keys = make_leaf_keys()
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
         self._spool_usage = SpoolUsage()
@@ -182,7 +204,13 @@ class Workshop:
         mint, spools = self._mint(configuration), self._spools(configuration.spool)
         lease = self.records.lease(configuration.records)
         known = self._directories.lease(configuration.resolver, domains_ahead(configuration.policies))
-        equipment = self._equipment(configuration, mint, spools, lease.writer, known.directory)
+        parts.append(StsMove(self._sts, known.directory.lookups, self._policy_host(configuration, known.directory)))
+        write: Callable[[Record], None] = lease.writer.write
+        if configuration.tlsrpt is not None:
+            reports = self._reports(configuration.tlsrpt, known.directory)
+            parts.append(reports)
+            write = _both(write, reports.reporter.observe)
+        equipment = self._equipment(configuration, mint, spools, write, known.directory)
         interception = configuration.interception
         return Generation(
             configuration.policies,
@@ -216,10 +244,27 @@ class Workshop:
 
     def _directory(self, settings: ResolverSettings) -> Directory:
         servers = [NameServer(endpoint.host, endpoint.port, trusted) for endpoint, trusted in settings.servers]
-        return Directory(self._reactor, Resolver(self._reactor, servers, settings.timeout_s))
+        return Directory(self._reactor, Resolver(self._reactor, servers, settings.timeout_s), self._sts)
+
+    def _policy_host(self, configuration: Configuration, directory: Directory) -> PolicyHost:
+        return PolicyHost(
+            self._reactor,
+            configuration.certificates.trusted,
+            directory.lookups,
+            private_addresses=configuration.private_policy_hosts,
+        )
+
+    def _reports(self, path: Path, directory: Directory) -> Reports:
+        socket = ReportSocket(path)
+        return Reports(TlsReporter(directory.lookups, directory, self._sts.problem, socket, time.time), socket)
 
     def _equipment(
-        self, configuration: Configuration, mint: Mint, spools: Spools, writer: RecordWriter, directory: Directory
+        self,
+        configuration: Configuration,
+        mint: Mint,
+        spools: Spools,
+        write: Callable[[Record], None],
+        directory: Directory,
     ) -> Equipment:
         return Equipment(
             reactor=self._reactor,
@@ -232,5 +277,5 @@ class Workshop:
             spools=spools,
             broken_tls=self._broken_tls,
             directory=directory,
-            write=writer.write,
+            write=write,
         )

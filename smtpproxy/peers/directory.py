@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from smtpproxy.lru import CacheFigures, Lru
 from smtpproxy.peers.cache import Cache, Lasting
 from smtpproxy.peers.hosts import Hosts
+from smtpproxy.peers.lookups import ResolverLookups
 from smtpproxy.peers.refreshing import Refreshing
 from smtpproxy.peers.resolver import Resolver
 from smtpproxy.policy.knowledge import Answer, Knowledge, StsPolicy
@@ -42,6 +43,10 @@ _log = Logger()
 
 class StsSource(Protocol):
     """Who knows MTA-STS policies."""
+
+    @property
+    def figures(self) -> dict[str, CacheFigures]:
+        """How its caches do, by name."""
 
     def fetch(self, domain: str) -> Deferred[tuple[StsPolicy | None, Answer]]:
         """Return a domain's policy; never fails, and keeps what it fetched."""
@@ -79,7 +84,13 @@ class Directory:
             "dns-answers": self._resolver.figures,
             "domains": self._cache.figures,
             "server-names": self._names.figures,
+            **(self._sts.figures if self._sts else {}),
         }
+
+    @property
+    def lookups(self) -> ResolverLookups:
+        """Asks its resolver for single names."""
+        return ResolverLookups(self._resolver)
 
     def look_up(self, domain: str, *, tlsa: bool, sts: bool, port: int = SMTP_PORT) -> Deferred[Knowledge]:
         """Return what is known of a domain, in bounded time; what cannot be had is a failed answer.

@@ -24,7 +24,7 @@ class ReportSocket:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._is_down = False
+        self._is_down = self._is_closed = False
         self.sent = self.dropped = 0
 
     def send(self, datagram: bytes) -> None:
@@ -33,7 +33,7 @@ class ReportSocket:
             self._socket.sendto(datagram, str(self._path))
         except OSError as error:
             self.dropped += 1
-            if not self._is_down:
+            if not (self._is_down or self._is_closed):
                 _log.warn("{path}: TLS reports are dropped: {error}", path=str(self._path), error=error.strerror)
             self._is_down = True
         else:
@@ -43,5 +43,6 @@ class ReportSocket:
             self._is_down = False
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Drop whatever comes from now on."""
+        self._is_closed = True
         self._socket.close()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, gatherResults, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -68,18 +68,15 @@ class PolicySource(Protocol):
 
 
 class StsPolicies:
-    """Knows policies.
+    """Knows policies, and nothing new before it is told whom to `follow`.
 
     Args:
         reactor: Twisted's.
-        lookups: knows the records.
-        source: fetches what they promise.
-        store: keeps it, longer than a configuration lasts.
+        store: keeps them.
     """
 
-    def __init__(self, reactor: Any, lookups: TextLookups, source: PolicySource, store: StsStore) -> None:  # noqa: ANN401
-        self._lookups = lookups
-        self._source = source
+    def __init__(self, reactor: Any, store: StsStore) -> None:  # noqa: ANN401
+        self._way: tuple[TextLookups, PolicySource] | None = None
         self._store = store
         self._fetches: Cache[tuple[str, str], StsPolicy | StsProblem] = Cache(MAX_FAILED, reactor.seconds)
         self._turns = DeferredSemaphore(MAX_FETCHES)
@@ -93,6 +90,15 @@ class StsPolicies:
     def figures(self) -> dict[str, CacheFigures]:
         """How its caches do, by name."""
         return {"sts-policies": self._store.figures, "sts-fetches": self._fetches.figures}
+
+    def follow(self, lookups: TextLookups, source: PolicySource) -> None:
+        """Find policies this way from now on.
+
+        Args:
+            lookups: knows the records.
+            source: fetches what they promise.
+        """
+        self._way = lookups, source
 
     def start(self) -> None:
         """Refresh what is kept from now on."""
@@ -132,7 +138,9 @@ class StsPolicies:
 
     async def _promised(self, domain: str) -> tuple[Answer, str | None]:
         """Return the id of the policy that a domain promises; records that promise none count as none."""
-        found = await self._lookups.texts(f"_mta-sts.{domain}")
+        if self._way is None:
+            return Answer.FAILED, None
+        found = await self._way[0].texts(f"_mta-sts.{domain}")
         promised = parse_record(found.texts)
         return (Answer.FAILED if found.answer is Answer.FAILED else Answer.ABSENT), promised
 
@@ -146,11 +154,16 @@ class StsPolicies:
 
     async def _fetch(self, domain: str, policy_id: str) -> Lasting[StsPolicy | StsProblem]:
         try:
-            policy = parse_policy(await self._source.get(domain), policy_id)
+            policy = parse_policy(await self._get(domain), policy_id)
         except (Unfetched, MalformedPolicy) as error:
             return Lasting(self._remember(domain, error), FAILURE_LIFETIME_S)
         self._store.put(domain, policy)
         return Lasting(policy, 0)
+
+    def _get(self, domain: str) -> Deferred[bytes]:
+        if self._way is None:
+            return fail(Unfetched(StsProblem.FETCH_ERROR, "not-begun"))
+        return self._way[1].get(domain)
 
     def _remember(self, domain: str, error: Unfetched | MalformedPolicy) -> StsProblem:
         problem = error.problem if isinstance(error, Unfetched) else StsProblem.INVALID

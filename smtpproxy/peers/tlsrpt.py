@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -100,6 +101,24 @@ class TlsReporter:
 
     def _ended(self, _: object) -> None:
         self._under_way -= 1
+
+
+class Reports(Service):
+    """A configuration's reports, which end with its last session.
+
+    Args:
+        reporter: makes them.
+        socket: takes them.
+    """
+
+    def __init__(self, reporter: TlsReporter, socket: ReportSocket) -> None:
+        self.reporter = reporter
+        self._socket = socket
+
+    def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """Send nothing any more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._socket.close()
 
 
 def attempts_of(record: TransactionRecord) -> Iterator[Attempt]:

@@ -6,6 +6,7 @@ import dns.rcode
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
+from smtpproxy.lru import CacheFigures
 from smtpproxy.peers.directory import NAME_LIFETIME_S, Directory
 from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.hosts import MAX_HOSTS
@@ -28,6 +29,10 @@ class Policies:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+
+    @property
+    def figures(self) -> dict[str, CacheFigures]:
+        return {"sts-policies": CacheFigures(1, 2, 3, 4)}
 
     def fetch(self, domain: str) -> Deferred[tuple[StsPolicy | None, Answer]]:
         self.asked.append(domain)
@@ -279,7 +284,7 @@ class DirectoryTests(TestCase):
         assert self.time.clock.getDelayedCalls() == []
 
     def test_its_caches_can_be_seen(self) -> None:
-        assert set(self.directory.figures) == {"dns-answers", "domains", "server-names"}
+        assert set(self.directory.figures) == {"dns-answers", "domains", "server-names", "sts-policies"}
 
     def alias(self, *, secure: bool = True) -> None:
         for kind, address in (("A", "192.0.2.1"), ("AAAA", "2001:db8::1")):

@@ -48,7 +48,8 @@ class World:
         self.fetched: list[Deferred[bytes]] = []
         self.at_once: bytes | Unfetched | None = None
         self.store = StsStore(self.clock.seconds)
-        self.policies = StsPolicies(self.clock, self, self, self.store)
+        self.policies = StsPolicies(self.clock, self.store)
+        self.policies.follow(self, self)
 
     def texts(self, name: str) -> Deferred[TextAnswer]:
         self.asked.append(name)
@@ -83,6 +84,17 @@ def test_a_policy_is_fetched_once_an_id() -> None:
     assert world.asked == ["_mta-sts.example.com", "https example.com", "_mta-sts.example.com"]
     world.publish("2", body("testing"))
     assert world.fetch() == [(policy("2", StsMode.TESTING), Answer.FOUND)]
+
+
+def test_before_there_is_a_way_what_is_kept_holds_and_nothing_else_is_known() -> None:
+    world = World()
+    world.store.put(DOMAIN, policy("1"))
+    policies = StsPolicies(world.clock, world.store)
+    found: list[Found] = []
+    for domain in (DOMAIN, "other.example"):
+        policies.fetch(domain).addCallback(found.append)
+    assert found == [(policy("1"), Answer.FOUND), (None, Answer.FAILED)]
+    assert world.asked == []
 
 
 def test_one_fetch_serves_all_who_ask_meanwhile() -> None:
@@ -245,7 +257,8 @@ class RealHostCase(TestCase):
         self.addCleanup(deferToThread, host.close)
         world = World()
         source = PolicyHost(HeldTime(), TRUST, Addresses("127.0.0.1"), port=host.port, private_addresses=True)
-        policies = StsPolicies(world.clock, world, source, world.store)
+        policies = StsPolicies(world.clock, world.store)
+        policies.follow(world, source)
         for policy_id, mode in (("1", StsMode.TESTING), ("2", StsMode.ENFORCE), ("3", StsMode.NONE)):
             world.publish(policy_id)
             host.response = response(body(mode.value))

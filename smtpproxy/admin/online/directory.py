@@ -60,7 +60,8 @@ async def know(names: Names) -> dict[str, Knowledge]:
     servers = [NameServer(server.host, server.port, trusted) for server, trusted in names.resolver.servers]
     resolver = Resolver(reactor, servers, names.resolver.timeout_s)
     lookups = ResolverLookups(resolver)
-    policies = StsPolicies(reactor, lookups, PolicyHost(reactor, names.trust, lookups), StsStore(time.time))
+    policies = StsPolicies(reactor, StsStore(time.time))
+    policies.follow(lookups, PolicyHost(reactor, names.trust, lookups))
     directory = Directory(reactor, resolver, policies)
     found = await gatherResults([directory.look_up(domain, tlsa=True, sts=True) for domain in names.domains])
     directory.stop()

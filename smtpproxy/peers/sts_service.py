@@ -1,0 +1,63 @@
+"""MTA-STS policies for as long as the process lasts: each configuration in turn says how they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from smtpproxy.peers.policy_host import PolicyHost
+from smtpproxy.peers.sts import StsPolicies, TextLookups
+from smtpproxy.peers.sts_keeper import StsKeeper, load_store
+
+
+class StsService(Service):
+    """Keeps policies from one run of the gateway to the next; reads what was kept at once.
+
+    Args:
+        reactor: Twisted's.
+        file: where they are kept.
+        now_s: seconds since the epoch.
+
+    Attributes:
+        policies: the policies.
+    """
+
+    def __init__(self, reactor: Any, file: Path, now_s: Callable[[], float]) -> None:  # noqa: ANN401
+        store = load_store(file, now_s)
+        self.policies = StsPolicies(reactor, store)
+        self._keeper = StsKeeper(reactor, store, file)
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Refresh them from now on."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self.policies.start()
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Refresh nothing, and save what is not saved yet."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self.policies.stop()
+        return self._keeper.stop()
+
+
+class StsMove(Service):
+    """A configuration's way to policies, which is everybody's from its start on.
+
+    Args:
+        policies: the policies.
+        lookups: knows their records.
+        source: fetches them.
+    """
+
+    def __init__(self, policies: StsPolicies, lookups: TextLookups, source: PolicyHost) -> None:
+        self._policies = policies
+        self._lookups = lookups
+        self._source = source
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Go this way from now on."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._policies.follow(self._lookups, self._source)
