@@ -19,6 +19,7 @@ class HttpsHost:
 
     Args:
         certificate: what it shows.
+        address: its own, and its port.
 
     Attributes:
         response: what the next connections are answered with, as it goes on the wire.
@@ -29,6 +30,7 @@ class HttpsHost:
     """
 
     certificate: trustme.LeafCert
+    address: tuple[str, int] = ("127.0.0.1", 0)
     response: bytes = b""
     hold: bool = False
     requests: list[bytes] = field(default_factory=list)
@@ -37,7 +39,7 @@ class HttpsHost:
     def __post_init__(self) -> None:
         self._over = Event()
         self.asked = Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(self.address)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.certificate.configure_cert(self._context)
         self.port: int = self._listener.getsockname()[1]

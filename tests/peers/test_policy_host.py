@@ -45,7 +45,7 @@ class PolicyHostCase(TestCase):
     timeout = 60
 
     def host(self, certificate: trustme.LeafCert = CERTIFICATE) -> HttpsHost:
-        host = HttpsHost(certificate, response(BODY))
+        host = HttpsHost(certificate, response=response(BODY))
         self.addCleanup(deferToThread, host.close)
         return host
 
