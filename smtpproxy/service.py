@@ -255,7 +255,7 @@ class Workshop:
         )
 
     def _reports(self, path: Path, directory: Directory) -> Reports:
-        socket = ReportSocket(path)
+        socket = ReportSocket(path, self.records.tally.tls_reports)
         return Reports(TlsReporter(directory.lookups, directory, self._sts.problem, socket, time.time), socket)
 
     def _equipment(

@@ -50,6 +50,10 @@ class Tally(Protocol):
     def crashes(self) -> int:
         """Sessions that this program failed."""
 
+    @property
+    def tls_reports(self) -> Mapping[str, int]:
+        """By what became of them."""
+
 
 class Figures(Protocol):
     """What can be counted of a running gateway, of the present generation of its configuration."""
@@ -143,6 +147,9 @@ class GatewayCollector(Collector):
         )
         yield CounterMetricFamily(
             "smtpproxy_content_bytes", "Content of messages, as it came in.", tally.content_octets
+        )
+        yield _counter(
+            "smtpproxy_tls_reports", "Reports about TLS (TLSRPT).", ("result",), _one_label(tally.tls_reports)
         )
         yield GaugeMetricFamily(
             "smtpproxy_spool_bytes", "Content on disk until it is judged.", self._figures.spooled_octets

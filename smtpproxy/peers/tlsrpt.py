@@ -51,9 +51,6 @@ class TlsReporter:
         problem: returns why the MTA-STS policy of a domain could not be had lately.
         socket: takes the reports.
         now_s: seconds since the epoch.
-
-    Attributes:
-        unmade: reports that were not made because there were too many at once.
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class TlsReporter:
         self._now_s = now_s
         self._reported: Lru[tuple[str, str], bool] = Lru(MAX_REMEMBERED)
         self._under_way = 0
-        self.unmade = 0
 
     def observe(self, record: Record) -> None:
         """Report what a record tells of a session with the Internet; own servers need no report."""
@@ -83,7 +79,7 @@ class TlsReporter:
         if self._reported.get((session, attempt.domain)):
             return
         if self._under_way >= MAX_UNDER_WAY:
-            self.unmade += 1
+            self._socket.counts["dropped"] += 1
             return
         self._reported.put((session, attempt.domain), value=True)
         self._under_way += 1

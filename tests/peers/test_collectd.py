@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 import venv
+from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from ipaddress import ip_address
@@ -115,12 +116,13 @@ def test_every_kind_of_report_stands_in_the_database(collector: Collector) -> No
         ),
         Judged(PolicyType.NO_POLICY_FOUND, "example.com"),
     )
-    socket = ReportSocket(collector.socket)
+    counts: Counter[str] = Counter()
+    socket = ReportSocket(collector.socket, counts)
     socket.send(datagram_of("example.com", RECORD, judged))
     socket.send(datagram_of("example.com", RECORD, judged))
     socket.close()
     collector.hear("(2 total)")
-    assert socket.sent == 2
+    assert counts == {"sent": 2}
     results = collector.rows("SELECT domain, tlsrptrecord, policy, cntrtotal, cntrfailure FROM finalresults")
     assert {(domain, record, total) for domain, record, _, total, _ in results} == {("example.com", RECORD, 2)}
     policies = {json.loads(policy)["policy-type"]: (json.loads(policy), failed) for _, _, policy, _, failed in results}
