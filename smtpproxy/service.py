@@ -158,12 +158,14 @@ def _tell(notices: Sequence[str]) -> None:
         _log.warn("{notice}", notice=notice)
 
 
-def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
-    def write(record: Record) -> None:
-        first(record)
-        second(record)
+def _all_of(first: Callable[[Record], None], *others: Callable[[Record], None]) -> Callable[[Record], None]:
+    """Return what has a record taken by all of them; one alone is called without a price."""
 
-    return write
+    def write(record: Record) -> None:
+        for take in (first, *others):
+            take(record)
+
+    return write if others else first
 
 
 class Workshop:
@@ -204,12 +206,9 @@ class Workshop:
         mint, spools = self._mint(configuration), self._spools(configuration.spool)
         lease = self.records.lease(configuration.records)
         known = self._directories.lease(configuration.resolver, domains_ahead(configuration.policies))
-        parts.append(StsMove(self._sts, known.directory.lookups, self._policy_host(configuration, known.directory)))
-        write: Callable[[Record], None] = lease.writer.write
-        if configuration.tlsrpt is not None:
-            reports = self._reports(configuration.tlsrpt, known.directory)
-            parts.append(reports)
-            write = _both(write, reports.reporter.observe)
+        parts.append(self._sts_move(configuration, known.directory))
+        reports = self._reports(configuration.tlsrpt, known.directory)
+        write = _all_of(lease.writer.write, *(each.reporter.observe for each in reports))
         equipment = self._equipment(configuration, mint, spools, write, known.directory)
         interception = configuration.interception
         return Generation(
@@ -218,7 +217,7 @@ class Workshop:
             equipment,
             gateway_name=configuration.gateway.name,
             drain_timeout_s=configuration.gateway.drain_timeout_s,
-            parts=[lease, known, equipment.examiner, *parts],
+            parts=[lease, known, equipment.examiner, *reports, *parts],
         )
 
     def _embedded(self, server: EmbeddedServer) -> EmbeddedUpstream:
@@ -246,17 +245,16 @@ class Workshop:
         servers = [NameServer(endpoint.host, endpoint.port, trusted) for endpoint, trusted in settings.servers]
         return Directory(self._reactor, Resolver(self._reactor, servers, settings.timeout_s), self._sts)
 
-    def _policy_host(self, configuration: Configuration, directory: Directory) -> PolicyHost:
-        return PolicyHost(
-            self._reactor,
-            configuration.certificates.trusted,
-            directory.lookups,
-            private_addresses=configuration.private_policy_hosts,
-        )
+    def _sts_move(self, configuration: Configuration, directory: Directory) -> StsMove:
+        trust, private_addresses = configuration.certificates.trusted, configuration.private_policy_hosts
+        source = PolicyHost(self._reactor, trust, directory.lookups, private_addresses=private_addresses)
+        return StsMove(self._sts, directory.lookups, source)
 
-    def _reports(self, path: Path, directory: Directory) -> Reports:
+    def _reports(self, path: Path | None, directory: Directory) -> list[Reports]:
+        if path is None:
+            return []
         socket = ReportSocket(path, self.records.tally.tls_reports)
-        return Reports(TlsReporter(directory.lookups, directory, self._sts.problem, socket, time.time), socket)
+        return [Reports(TlsReporter(directory.lookups, directory, self._sts.problem, socket, time.time), socket)]
 
     def _equipment(
         self,

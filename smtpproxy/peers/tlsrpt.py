@@ -19,7 +19,7 @@ from smtpproxy.peers.datagrams import datagram_of
 from smtpproxy.peers.report_socket import ReportSocket
 from smtpproxy.peers.sts import TextLookups
 from smtpproxy.policy.knowledge import Knowledge
-from smtpproxy.policy.model import Direction
+from smtpproxy.policy.model import Direction, PortKind
 from smtpproxy.policy.mta_sts import StsProblem
 from smtpproxy.policy.tls_report import Attempt, parse_wish, report
 from smtpproxy.tls.names import ascii_name
@@ -70,10 +70,13 @@ class TlsReporter:
         self._under_way = 0
 
     def observe(self, record: Record) -> None:
-        """Report what a record tells of a session with the Internet; own servers need no report."""
-        if isinstance(record, TransactionRecord) and record.origin.direction == Direction.OUTBOUND.value:
+        """Report what a record tells of mail to the Internet; own servers, and port 465, are none of TLSRPT's."""
+        if not isinstance(record, TransactionRecord):
+            return
+        origin = record.origin
+        if (origin.direction, origin.port) == (Direction.OUTBOUND.value, PortKind.SMTP.value):
             for attempt in attempts_of(record):
-                self._begin(record.origin.session, attempt)
+                self._begin(origin.session, attempt)
 
     def _begin(self, session: str, attempt: Attempt) -> None:
         if self._reported.get((session, attempt.domain)):

@@ -28,9 +28,11 @@ WISH = b"v=TLSRPTv1; rua=mailto:reports@example.com"
 REFUSED = TlsFailure(TlsReason.PEER_ALERT, "alert 40")
 
 
-def transaction(*recipients: str, direction: str = "outbound", session: str = "s1") -> TransactionRecord:
+def transaction(
+    *recipients: str, direction: str = "outbound", port: str = "smtp", session: str = "s1"
+) -> TransactionRecord:
     results = tuple(RecipientResult(each.encode(), Status.ACCEPTED, None) for each in recipients)
-    origin = replace(TRANSACTION.origin, direction=direction, session=session)
+    origin = replace(TRANSACTION.origin, direction=direction, port=port, session=session)
     return replace(TRANSACTION, origin=origin, recipients=results, upstream_address=ADDRESS, upstream_tls=FACTS)
 
 
@@ -132,8 +134,9 @@ def test_domains_that_do_not_ask_are_told_nothing(office: Office) -> None:
     assert office.received() == []
 
 
-def test_own_servers_are_told_nothing(office: Office) -> None:
+def test_own_servers_are_told_nothing_nor_is_anybody_of_port_465(office: Office) -> None:
     office.reporter.observe(transaction("a@example.com", direction="inbound"))
+    office.reporter.observe(transaction("a@example.com", port="smtps"))
     assert (office.asked, office.received()) == ([], [])
 
 
