@@ -54,7 +54,7 @@ class Recipients:
         self._circumstances = circumstances
         self._rulebook = rulebook
         self._honoured = terms.policy.peer_policies
-        self._in_reach = terms.policy.action.levels_in_reach  # by messages, so it is looked up ahead
+        self._in_reach = terms.levels_in_reach  # looked up ahead, for the end of a message has no time
         self._on_failure = terms.policy.action.starttls.on_failure
         self._known: Lru[str, Knowledge] = Lru(self._room(terms))
 

@@ -26,6 +26,7 @@ class Terms:
         all_rules: the encryption rules as they are written.
         rules: those of them that can decide, in order.
         is_settled: whether they are the same for all mail.
+        levels_in_reach: what messages can ask for themselves.
         can_be_raised: whether a message or its destination can ask for more than they do.
         plan: when upstream STARTTLS is begun, as far as all of them are concerned.
         need: how much of a message its rules must see before any of it goes upstream.
@@ -40,6 +41,7 @@ class Terms:
     all_rules: tuple[EncryptionRule, ...]
     rules: tuple[EncryptionRule, ...]
     is_settled: bool
+    levels_in_reach: frozenset[RecipientEncryption]
     can_be_raised: bool
     plan: Plan
     need: Need
@@ -53,8 +55,9 @@ class Terms:
         action = policy.action
         rules = applicable(action.starttls.rules, Parties())
         published = policy.peer_policies.dane or policy.peer_policies.mta_sts
-        can_be_raised = published or can_raise(action.levels_in_reach)
-        looks = published or not LOOKING.isdisjoint(action.levels_in_reach)
+        in_reach = action.levels_in_reach
+        can_be_raised = published or can_raise(in_reach)
+        looks = published or not LOOKING.isdisjoint(in_reach)
         profile = action.implicit_profile if kind is PortKind.SMTPS else action.starttls.profile
         return cls(
             policy=policy,
@@ -63,6 +66,7 @@ class Terms:
             all_rules=action.starttls.rules,
             rules=rules,
             is_settled=rules[0].audience.is_everybody,
+            levels_in_reach=in_reach,
             can_be_raised=can_be_raised,
             plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
             need=need_of(action.message_rules, action.tls_level_header),

@@ -19,6 +19,7 @@ from smtpproxy.policy.tls_level import TlsLevelHeader
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.events import PeerFacts, TlsFailed, Upgraded, UpstreamConnected
 from smtpproxy.session.legs import Leg
+from smtpproxy.smtp import catalogue
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from tests.session.playbook import (
     RECIPIENT,
@@ -44,11 +45,10 @@ HONOUR = TlsLevelHeader(honour=True)
 OFF = RecipientEncryption.NONE
 GO_ON = "354 End data with <CR><LF>.<CR><LF>"
 TAKEN = "250 2.0.0 Chunk received"
-NOT_OFFERED = (
-    "550 5.7.4 Encryption required, but the receiving server does not offer it; ask its postmaster to enable TLS"
-)
-NOT_OFFERED_NOW = "450 4.7.4 Encryption required, but the receiving server does not offer it now"
-TLS_FAILED = "450 4.7.5 Secure connection to the receiving server failed, try again later"
+NOT_OFFERED = catalogue.TLS_NOT_OFFERED_REJECT.to_wire()
+NOT_OFFERED_NOW = catalogue.TLS_NOT_OFFERED_TEMPFAIL.to_wire()
+TLS_FAILED = catalogue.TLS_REFUSED_TEMPFAIL.to_wire()
+LOOK_UP_FAILED = catalogue.LOOK_UP_FAILED.to_wire()
 KEYWORDS = "SIZE 100000,PIPELINING,CHUNKING"
 REST = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -94,7 +94,7 @@ def delivered(book: Playbook, content: bytes) -> Playbook:
     return (book >> upstream("250 queued") << to_client("250 queued")).done()
 
 
-def refused(book: Playbook, reply: str) -> None:
+def refused(book: Playbook, reply: str | bytes) -> None:
     """Nothing but RSET went upstream, and the session goes on."""
     (book << to_client(reply) << to_upstream("RSET") >> upstream("250 Ok")).done()
     (book >> client("NOOP") << to_upstream("NOOP")).done()
@@ -105,6 +105,7 @@ def refused(book: Playbook, reply: str) -> None:
 
 def test_require_on_a_clear_leg_is_refused_at_the_dot() -> None:
     book = in_clear()
+    assert NOT_OFFERED.startswith(b"550 5.7.4 ")
     refused(data(book, field(b"Require") + REST), NOT_OFFERED)
     record = transaction_of(book)
     assert (record.because, record.recipients[0].status) == ("upstream-tls-not-offered", Status.REFUSED)
@@ -271,7 +272,7 @@ def test_what_a_message_may_ask_about_is_looked_up_with_its_recipient() -> None:
     (book << LookUp("mx.test", tlsa=True, sts=False)).skip()
     book >> PeerFacts(Knowledge("mx.test", Answer.FAILED))
     (book << to_upstream(RECIPIENT) >> upstream("250 Ok") << to_client("250 Ok")).done()
-    refused(data(book, REST), "451 4.4.3 The recipient's domain cannot be looked up now, try again later")
+    refused(data(book, REST), LOOK_UP_FAILED)
 
 
 def test_two_recipients_of_a_message_are_refused_together() -> None:
