@@ -10,7 +10,7 @@ from smtpproxy.audit import Judgement
 from smtpproxy.lru import Lru
 from smtpproxy.policy.decision import Decision, Refuse
 from smtpproxy.policy.judged import Destination
-from smtpproxy.policy.judging import judge_recipient, judge_sender, needs_of
+from smtpproxy.policy.judging import judge_recipient, judge_sender, judge_upstream, needs_of
 from smtpproxy.policy.knowledge import Knowledge
 from smtpproxy.policy.legs import LegFacts
 from smtpproxy.policy.matching import Fit, Tried
@@ -48,12 +48,13 @@ class Recipients:
         rulebook: its rules.
     """
 
-    __slots__ = ("_circumstances", "_honoured", "_in_reach", "_known", "_on_failure", "_rulebook")
+    __slots__ = ("_circumstances", "_honoured", "_in_reach", "_known", "_looks", "_on_failure", "_rulebook")
 
     def __init__(self, terms: Terms, circumstances: Circumstances, rulebook: Rulebook) -> None:
         self._circumstances = circumstances
         self._rulebook = rulebook
         self._honoured = terms.policy.peer_policies
+        self._looks = terms.looks
         self._in_reach = terms.levels_in_reach  # looked up ahead, for the end of a message has no time
         self._on_failure = terms.policy.action.starttls.on_failure
         self._known: Lru[str, Knowledge] = Lru(self._room(terms))
@@ -74,7 +75,7 @@ class Recipients:
 
     def wanted(self, asked: Asked, legs: LegFacts) -> LookUp | None:
         """Return what must be looked up before a recipient can be judged, ``None`` if nothing."""
-        domain = looked_up_domain(asked.recipient)
+        domain = looked_up_domain(asked.recipient) if self._looks else None
         if domain is None or self._known.get(domain) is not None:
             return None
         requirements = [self.requirement(rule).raised(self._in_reach) for rule in asked.rules]
@@ -131,6 +132,8 @@ class Recipients:
         decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)
         if isinstance(decision, Refuse):
             return decision
+        if not self._looks:
+            return judge_upstream(self.requirement(rule), legs)
         return judge_recipient(self.requirement(rule), legs, self.destination(asked.recipient))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from smtpproxy.policy.encryption import decide_plan, tolerates_clear
 from smtpproxy.policy.matching import Parties, Tried, applicable, search
 from smtpproxy.policy.rules import EncryptionRule, SenderEncryption
@@ -47,7 +45,8 @@ class Rulebook:
 
     def search(self, sender: Path, recipient: Path | None) -> tuple[Tried, ...]:
         """Try every rule of the proxy action on mail of ``sender`` to ``recipient``."""
-        return tuple(search(self._terms.all_rules, replace(self._parties(sender), recipient=recipient)))
+        found = self._terms.found
+        return tuple(search(self._terms.all_rules, self._parties(sender, recipient))) if found is None else found
 
     @property
     def tolerates_clear(self) -> bool:
@@ -66,5 +65,5 @@ class Rulebook:
         if self._terms.speaks_starttls:
             self.plan = decide_plan(self.rules, can_be_raised=self._terms.can_be_raised)
 
-    def _parties(self, sender: Path) -> Parties:
-        return Parties(client=self.client, destination=self.address, sender=sender)
+    def _parties(self, sender: Path, recipient: Path | None = None) -> Parties:
+        return Parties(self.client, self.address, sender, recipient)

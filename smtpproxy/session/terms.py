@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from smtpproxy.audit import Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
-from smtpproxy.policy.matching import Parties, applicable
+from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
 from smtpproxy.policy.messages import Need, can_raise, need_of
 from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, TlsProfile
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
@@ -26,6 +26,8 @@ class Terms:
         all_rules: the encryption rules as they are written.
         rules: those of them that can decide, in order.
         is_settled: whether they are the same for all mail.
+        found: the search for a rule, if that is the same for all mail, else ``None``.
+        looks: whether anything may ask about upstream's certificate, or about a recipient's domain.
         levels_in_reach: what messages can ask for themselves.
         can_be_raised: whether a message or its destination can ask for more than they do.
         plan: when upstream STARTTLS is begun, as far as all of them are concerned.
@@ -41,6 +43,8 @@ class Terms:
     all_rules: tuple[EncryptionRule, ...]
     rules: tuple[EncryptionRule, ...]
     is_settled: bool
+    found: tuple[Tried, ...] | None
+    looks: bool
     levels_in_reach: frozenset[RecipientEncryption]
     can_be_raised: bool
     plan: Plan
@@ -57,7 +61,8 @@ class Terms:
         published = policy.peer_policies.dane or policy.peer_policies.mta_sts
         in_reach = action.levels_in_reach
         can_be_raised = published or can_raise(in_reach)
-        looks = published or not LOOKING.isdisjoint(in_reach)
+        asked = {rule.recipient for rule in action.starttls.rules if rule.enabled}.union(in_reach)
+        looks = published or not LOOKING.isdisjoint(asked)
         profile = action.implicit_profile if kind is PortKind.SMTPS else action.starttls.profile
         return cls(
             policy=policy,
@@ -66,12 +71,14 @@ class Terms:
             all_rules=action.starttls.rules,
             rules=rules,
             is_settled=rules[0].audience.is_everybody,
+            found=_settled_search(action.starttls.rules),
+            looks=looks,
             levels_in_reach=in_reach,
             can_be_raised=can_be_raised,
             plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
             need=need_of(action.message_rules, action.tls_level_header),
             profile=profile,
-            upstream_profile=_looking(profile, rules, looks=looks),
+            upstream_profile=_looking(profile) if looks else profile,
             upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
         )
 
@@ -113,10 +120,14 @@ class Circumstances:
     client: Address | None = None
 
 
-def _looking(profile: TlsProfile, rules: Sequence[EncryptionRule], *, looks: bool) -> TlsProfile:
-    """Look at certificates where something may ask about them, though the profile does not look by itself."""
-    looks = looks or any(rule.recipient in LOOKING for rule in rules)
-    if looks and profile.certificate_validation is CertificateValidation.OFF:
+def _settled_search(rules: Sequence[EncryptionRule]) -> tuple[Tried, ...] | None:
+    found = tuple(search(rules, Parties()))
+    return None if any(each.fit is Fit.MAYBE for each in found) else found
+
+
+def _looking(profile: TlsProfile) -> TlsProfile:
+    """Look at certificates, since something may ask about them, though the profile does not by itself."""
+    if profile.certificate_validation is CertificateValidation.OFF:
         return replace(profile, certificate_validation=CertificateValidation.AUDIT)
     return profile
 
