@@ -92,7 +92,8 @@ def test_every_cache_tells_how_full_it_is(lab: Lab) -> None:
     caches = {key[1] for key in now if key[0] == "smtpproxy_cache_limit"}
     used = {"leaves", "server-contexts", "client-contexts", "upstream-tls-sessions", "peer-certificates"}
     # Nothing has broken, nothing was looked up, and the opinion may be on its way.
-    assert caches == used | {"broken-tls", "dns-answers", "domains", "server-names", "second-opinions", "revocations"}
+    of_peers = {"dns-answers", "domains", "server-names", "sts-policies", "sts-fetches"}
+    assert caches == used | of_peers | {"broken-tls", "second-opinions", "revocations"}
     for cache in used:
         assert 0 < now["smtpproxy_cache_entries", cache] <= now["smtpproxy_cache_limit", cache]
     hit = {cache for (cache,) in since["cache_hits_total"]}
