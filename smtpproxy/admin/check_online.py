@@ -63,7 +63,8 @@ def _consequence(status: ExitStatus) -> str:
 def _published(configuration: Configuration) -> Iterator[Finding]:
     servers = configuration.certificates.proxy_server
     domains = domains_of(servers)
-    known = ask(Names(domains, configuration.resolver, configuration.certificates.trusted))
+    trusted, private = configuration.certificates.trusted, configuration.private_policy_hosts
+    known = ask(Names(domains, configuration.resolver, trusted, private))
     unknown = [domain for domain in domains if known[domain].answer is Answer.FAILED]
     if unknown:
         text = f"problem: {', '.join(unknown)} cannot be looked up, so what is published is not compared"

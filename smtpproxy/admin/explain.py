@@ -101,7 +101,8 @@ def _look(question: Question, terms: Terms, configuration: Configuration) -> Now
     files = files_of(configuration, profile)
     helo = configuration.gateway.name.encode("ascii")
     means = Means(probing_context(profile, files), helo, _DIAL_S, ocsp=profile.ocsp)
-    names = Names(domains_of(question.recipients), configuration.resolver, trusted)
+    private = configuration.private_policy_hosts
+    names = Names(domains_of(question.recipients), configuration.resolver, trusted, private)
     visit = Visit(lambda known: probe(target_of(terms, known.values()), means), profile, files.trust)
     known, found = ask_and_visit(names, visit)
     return look(question, terms, found, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pytest
 import trustme
 
 from tests.integration.lab.client import connect
-from tests.integration.lab.gateway import Gateway, Setup
+from tests.integration.lab.gateway import PROGRAMS, Gateway, Setup
 from tests.integration.lab.laboratory import Lab
 from tests.integration.lab.ports import HOST
 from tests.integration.lab.recorder import RecordingUpstream, Script
@@ -184,3 +185,25 @@ def test_what_became_of_a_session_is_reported(world: World) -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(("name", "state", "passes"), [("held", "held", True), ("broken", "broken", False)])
+def test_a_policy_is_explained_as_it_is_judged(world: World, name: str, state: str, *, passes: bool) -> None:
+    domain = world.publish(f"explained-{name}", policy("enforce", f"mx.explained-held.{SIGNED}"))
+    gateway = world.lab.gateway(world.upstream(domain), world.setup(DEMANDED))
+    program: list[str | Path] = [
+        PROGRAMS / "smtpproxy",
+        "explain",
+        "-c",
+        gateway.configuration,
+        "--format",
+        "json",
+        "--online",
+    ]
+    question = ["--from", "a@client.test", "--to", f"b@{domain}", "--port", str(gateway.smtp_port)]
+    done = subprocess.run([*program, *question], capture_output=True, check=False, text=True, timeout=60)
+    (told,) = json.loads(done.stdout)["online"]["recipients"]
+    assert told["published"]["mta_sts"]["mode"] == "enforce"
+    assert told["mta_sts"]["state"] == state
+    assert {reply["passes"] for reply in told["replies"]} == {passes}
+    assert (world.send(gateway, domain) == ACCEPTED) is passes

@@ -24,11 +24,13 @@ class Names:
         domains: of A-labels in lower case.
         resolver: whom to ask.
         trust: whom the hosts of MTA-STS policies are verified against.
+        private_policy_hosts: whether these may have addresses that are not of the Internet.
     """
 
     domains: Sequence[str]
     resolver: ResolverSettings
     trust: TrustStore
+    private_policy_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
