@@ -41,3 +41,8 @@ def setup(name: str, direction: str = "outbound", **more: Any) -> Setup:  # noqa
 def with_lists(setup: Setup, lists: Mapping[str, Sequence[str]]) -> Setup:
     """Return a setup with other lists."""
     return replace(setup, lists=lists)
+
+
+def with_starttls(setup: Setup, **keys: Any) -> Setup:  # noqa: ANN401 - as the file has them
+    """Return a setup with some keys of ``starttls`` changed."""
+    return replace(setup, starttls={**setup.starttls, **keys})
