@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from smtpproxy.audit import Judgement
 from smtpproxy.policy.decision import Refuse
 from smtpproxy.policy.encryption import decide_mail
-from smtpproxy.policy.legs import LegFacts
+from smtpproxy.policy.legs import LegFacts, Reached
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
@@ -96,8 +97,15 @@ class Exchange:
             learns_name=upstream.learns_name,
         )
 
+    @property
+    def unconcerned(self) -> Judgement | None:
+        """How every recipient is judged, if nothing asks anything of these legs, so that any mail may pass."""
+        return None if self.upstream.reached is Reached.CERTIFICATE_REFUSED else self.terms.unconcerned
+
     def judge(self, sender: Path = NULL_PATH) -> Refuse | None:
         """Return why no mail of ``sender`` may pass on these legs, ``None`` if some may."""
+        if self.unconcerned is not None:
+            return None
         rules = self.rulebook.for_sender(sender)
         decision = decide_mail(rules, self.legs(), sender, self.terms.policy.action.starttls.on_failure)
         return decision if isinstance(decision, Refuse) else None

@@ -117,6 +117,9 @@ class Mailing:
     def _consider(self, command: Rcpt, transaction: Transaction) -> None:
         """Judge a recipient by the encryption rules, as soon as all is known that they ask for."""
         exchange, recipients = self._exchange, self._recipients
+        if (unconcerned := exchange.unconcerned) is not None:
+            self._forward(command, transaction, unconcerned)
+            return
         asked, legs = recipients.ask(transaction.mail.path, command.path), exchange.legs()
         wanted = recipients.wanted(asked, legs)
         if wanted is not None:
@@ -128,9 +131,12 @@ class Mailing:
         if isinstance(decision, Refuse):
             self._refuse_rcpt(command, decision, judgement)
         else:
-            transaction.ask(command, judgement)
-            exchange.client.expect(Verb.RCPT)
-            exchange.forward(command)
+            self._forward(command, transaction, judgement)
+
+    def _forward(self, command: Rcpt, transaction: Transaction, judgement: Judgement) -> None:
+        transaction.ask(command, judgement)
+        self._exchange.client.expect(Verb.RCPT)
+        self._exchange.forward(command)
 
     def _refuse_rcpt(self, command: Rcpt, refusal: Refuse, judgement: Judgement = UNJUDGED) -> None:
         self.under_way.refuse_recipient(command, refusal, judgement)

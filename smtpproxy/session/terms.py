@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from smtpproxy.audit import Origin
+from smtpproxy.audit import Judgement, Origin
 from smtpproxy.policy.encryption import Plan, decide_plan
 from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
 from smtpproxy.policy.messages import Need, can_raise, need_of
@@ -27,6 +27,7 @@ class Terms:
         rules: those of them that can decide, in order.
         is_settled: whether they are the same for all mail.
         found: the search for a rule, if that is the same for all mail, else ``None``.
+        unconcerned: how every recipient is judged, if nothing ever asks for TLS on either leg, else ``None``.
         looks: whether anything may ask about upstream's certificate, or about a recipient's domain.
         levels_in_reach: what messages can ask for themselves.
         can_be_raised: whether a message or its destination can ask for more than they do.
@@ -44,6 +45,7 @@ class Terms:
     rules: tuple[EncryptionRule, ...]
     is_settled: bool
     found: tuple[Tried, ...] | None
+    unconcerned: Judgement | None
     looks: bool
     levels_in_reach: frozenset[RecipientEncryption]
     can_be_raised: bool
@@ -72,6 +74,7 @@ class Terms:
             rules=rules,
             is_settled=rules[0].audience.is_everybody,
             found=_settled_search(action.starttls.rules),
+            unconcerned=None if can_be_raised else _unconcerned(action.starttls.rules),
             looks=looks,
             levels_in_reach=in_reach,
             can_be_raised=can_be_raised,
@@ -123,6 +126,12 @@ class Circumstances:
 def _settled_search(rules: Sequence[EncryptionRule]) -> tuple[Tried, ...] | None:
     found = tuple(search(rules, Parties()))
     return None if any(each.fit is Fit.MAYBE for each in found) else found
+
+
+def _unconcerned(rules: Sequence[EncryptionRule]) -> Judgement | None:
+    fitting = [each.rule for each in _settled_search(rules) or () if each.fit is Fit.YES]
+    asks = any(rule.sender.demands_tls or rule.recipient.demands_tls for rule in fitting)
+    return None if asks or len(fitting) != 1 else Judgement(fitting[0].name)
 
 
 def _looking(profile: TlsProfile) -> TlsProfile:
