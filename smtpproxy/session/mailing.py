@@ -11,6 +11,7 @@ from smtpproxy.audit import UNJUDGED, Judgement
 from smtpproxy.policy.decision import Refuse
 from smtpproxy.policy.knowledge import Answer, Knowledge
 from smtpproxy.session import timers
+from smtpproxy.session.actions import LookUp
 from smtpproxy.session.envelope import refuse_mail, refuse_rcpt
 from smtpproxy.session.exchange import Exchange
 from smtpproxy.session.recipients import ASKED_TIMES, Recipients, trace_of
@@ -37,7 +38,7 @@ class Mailing:
         self.transaction: Transaction | None = None
         self._exchange = exchange
         self._recipients = recipients
-        self._waiting: tuple[Rcpt, str] | None = None  # with the domain that is being looked up
+        self._waiting: tuple[Rcpt, LookUp] | None = None  # with what is being looked up
         self._action = exchange.terms.policy.action
 
     # MAIL
@@ -58,6 +59,7 @@ class Mailing:
 
     def _begin(self, command: Mail) -> None:
         exchange = self._exchange
+        self._recipients.begin()
         self.transaction = self._make(command)
         exchange.client.expect(Verb.MAIL)
         knows_size = exchange.upstream.capabilities.offers("SIZE")
@@ -123,7 +125,7 @@ class Mailing:
         asked, legs = recipients.ask(transaction.mail.path, command.path), exchange.legs()
         wanted = recipients.wanted(asked, legs)
         if wanted is not None:
-            self._waiting, exchange.looking_up = (command, wanted.domain), True
+            self._waiting, exchange.looking_up = (command, wanted), True
             exchange.outbox.put(wanted)
             exchange.outbox.set_timer(Timer.LOOK_UP, timers.LOOK_UP_S)
             return
@@ -144,12 +146,12 @@ class Mailing:
 
     def learnt(self, knowledge: Knowledge) -> None:
         """Go on with the recipient that waited for this."""
-        if self._waiting is None or knowledge.domain != self._waiting[1]:
+        if self._waiting is None or knowledge.domain != self._waiting[1].domain:
             return
-        (command, _), self._waiting = self._waiting, None
+        (command, wanted), self._waiting = self._waiting, None
         self._exchange.looking_up = False
         self._exchange.outbox.set_timer(Timer.LOOK_UP, None)
-        self._recipients.learn(knowledge)
+        self._recipients.learn(wanted, knowledge)
         if not self._exchange.is_busy:
             self._exchange.client.settle()
             self.settle()
@@ -161,7 +163,7 @@ class Mailing:
     def look_up_timed_out(self) -> None:
         """Go on as with a look-up that failed."""
         if self._waiting is not None:
-            self.learnt(Knowledge(self._waiting[1], Answer.FAILED, sts_answer=Answer.FAILED))
+            self.learnt(Knowledge(self._waiting[1].domain, Answer.FAILED, sts_answer=Answer.FAILED))
 
     def rcpt_replied(self, reply: Reply) -> None:
         """Keep what became of the recipient."""

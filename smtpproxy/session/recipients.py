@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smtpproxy.audit import Judgement
@@ -19,14 +19,26 @@ from smtpproxy.policy.requirement import Requirement
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.rulebook import Rulebook
-from smtpproxy.session.terms import LOOKING, Circumstances, Terms
+from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.smtp.addresses import Path
 
 MAX_KNOWN: Final = 100
-"""Domains whose facts a session keeps; what goes is looked up anew, in the gateway's cache."""
+"""Domains whose facts a transaction keeps; what goes is looked up anew, in the gateway's cache."""
 
 ASKED_TIMES: Final = 2
 """How often the limit of recipients may be asked for, taken or not, before asking counts as an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a look-up found, which is worth nothing to who would have wanted more."""
+
+    wanted: LookUp
+    knowledge: Knowledge
+
+    def joined_with(self, wanted: LookUp) -> LookUp:
+        """Return what must be looked up so that both have what they want."""
+        return replace(wanted, tlsa=wanted.tlsa or self.wanted.tlsa, sts=wanted.sts or self.wanted.sts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,7 @@ class Recipients:
         rulebook: its rules.
     """
 
-    __slots__ = ("_circumstances", "_honoured", "_in_reach", "_known", "_looks", "_on_failure", "_rulebook")
+    __slots__ = ("_circumstances", "_honoured", "_in_reach", "_known", "_looks", "_on_failure", "_room", "_rulebook")
 
     def __init__(self, terms: Terms, circumstances: Circumstances, rulebook: Rulebook) -> None:
         self._circumstances = circumstances
@@ -57,16 +69,17 @@ class Recipients:
         self._looks = terms.looks
         self._in_reach = terms.levels_in_reach  # looked up ahead, for the end of a message has no time
         self._on_failure = terms.policy.action.starttls.on_failure
-        self._known: Lru[str, Knowledge] = Lru(self._room(terms))
+        self._room = _room(terms)
+        self._known: Lru[str, _Known] = Lru(self._room)
 
-    def _room(self, terms: Terms) -> int:
-        """Return for how many domains there is room: where messages ask about them, for all that one may have."""
-        recipients = ASKED_TIMES * terms.policy.action.general.max_recipients
-        return MAX_KNOWN if LOOKING.isdisjoint(self._in_reach) else max(MAX_KNOWN, recipients)
+    def begin(self) -> None:
+        """Forget what was found for the last transaction: how long it may be kept, the gateway's cache knows."""
+        if len(self._known):
+            self._known = Lru(self._room)
 
-    def learn(self, knowledge: Knowledge) -> None:
+    def learn(self, wanted: LookUp, knowledge: Knowledge) -> None:
         """Keep what a look-up found."""
-        self._known.put(knowledge.domain, knowledge)
+        self._known.put(wanted.domain, _Known(wanted, knowledge))
 
     def ask(self, sender: Path, recipient: Path) -> Asked:
         """Find the rules that are for a recipient."""
@@ -76,13 +89,18 @@ class Recipients:
     def wanted(self, asked: Asked, legs: LegFacts) -> LookUp | None:
         """Return what must be looked up before a recipient can be judged, ``None`` if nothing."""
         domain = looked_up_domain(asked.recipient) if self._looks else None
-        if domain is None or self._known.get(domain) is not None:
+        if domain is None:
             return None
         requirements = [self.requirement(rule).raised(self._in_reach) for rule in asked.rules]
         needs = [needs_of(each, legs, self._honoured, asked.recipient) for each in requirements]
         if not any(needs):
             return None
-        return LookUp(domain, tlsa=any(each.tlsa for each in needs), sts=any(each.sts for each in needs))
+        wanted = LookUp(domain, tlsa=any(each.tlsa for each in needs), sts=any(each.sts for each in needs))
+        known = self._known.get(domain)
+        if known is None:
+            return wanted
+        joined = known.joined_with(wanted)
+        return None if joined == known.wanted else joined
 
     def judge(self, asked: Asked, legs: LegFacts) -> tuple[Decision, Judgement]:
         """Judge a recipient by the rule that decides; the rules that only monitor are judged for the record."""
@@ -126,7 +144,7 @@ class Recipients:
         """Return a recipient with what is known of its domain."""
         domain = looked_up_domain(recipient)
         known = None if domain is None else self._known.get(domain)
-        return Destination(recipient, known, self._honoured, self._circumstances.wall())
+        return Destination(recipient, known and known.knowledge, self._honoured, self._circumstances.wall())
 
     def _judge(self, rule: EncryptionRule, asked: Asked, legs: LegFacts) -> Decision:
         decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)
@@ -135,6 +153,12 @@ class Recipients:
         if not self._looks:
             return judge_upstream(self.requirement(rule), legs)
         return judge_recipient(self.requirement(rule), legs, self.destination(asked.recipient))
+
+
+def _room(terms: Terms) -> int:
+    """Return for how many domains there is room: where messages may ask for more, for all that one may have."""
+    recipients = ASKED_TIMES * terms.policy.action.general.max_recipients
+    return max(MAX_KNOWN, recipients) if terms.levels_in_reach else MAX_KNOWN
 
 
 def trace_of(tried: Sequence[Tried]) -> tuple[tuple[str, str], ...]:

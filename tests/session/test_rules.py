@@ -355,11 +355,31 @@ def test_a_look_up_that_takes_too_long_has_failed() -> None:
     (book >> PeerFacts(exchanger(secure=True))).done()
 
 
-def test_a_domain_is_looked_up_once_a_session() -> None:
+def test_a_domain_is_looked_up_once_a_transaction() -> None:
     book = waiting()
     book >> PeerFacts(Knowledge("bank.test", Answer.FAILED))
     book.skip() >> client("RCPT TO:<b@bank.test>")
     assert book.pending() == [to_client(LOOK_UP_FAILED)]
+    (book >> client("RSET") << to_upstream("RSET") >> upstream("250 Ok")).skip()
+    sender(book) >> client("RCPT TO:<b@bank.test>")
+    assert looked_up(book) == [LookUp("bank.test", tlsa=True, sts=False)]
+    book >> PeerFacts(exchanger(secure=True, tlsa=published(GOOD)))
+    assert settled(book, "b@bank.test") == "250 taken"
+
+
+def test_who_wants_to_know_more_of_a_domain_has_it_looked_up_again() -> None:
+    by_name = rule("of a mailbox", VERIFIED, "a@bank.test", match=NameSources(domain=False, mx=True))
+    book = sender(on_tls(by_name, rule("bank", DANE, "bank.test"), DEFAULT))
+    book >> client("RCPT TO:<a@bank.test>")
+    assert looked_up(book) == [LookUp("bank.test", tlsa=False, sts=True)]
+    book >> PeerFacts(exchanger(secure=True))
+    assert settled(book, "a@bank.test") == "250 taken"
+    book >> client("RCPT TO:<b@bank.test>")
+    assert looked_up(book) == [LookUp("bank.test", tlsa=True, sts=True)]
+    book >> PeerFacts(exchanger(secure=True, tlsa=published(GOOD)))
+    assert settled(book, "b@bank.test") == "250 taken"
+    book >> client("RCPT TO:<c@bank.test>")
+    assert book.pending() == [to_upstream("RCPT TO:<c@bank.test>")]
 
 
 def test_a_client_that_leaves_during_a_look_up_is_gone() -> None:

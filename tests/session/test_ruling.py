@@ -10,15 +10,16 @@ from smtpproxy.audit import Status
 from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.envelopes import EnvelopeCondition, MailboxCondition, Mailboxes
-from smtpproxy.policy.knowledge import Answer, Knowledge
+from smtpproxy.policy.knowledge import Answer, Knowledge, MailHost, Tlsa, TlsaSet
 from smtpproxy.policy.message_edits import AddHeader, Edit, SetEncryption
 from smtpproxy.policy.messages import Condition, Final, MessageRule, SizeCondition
 from smtpproxy.policy.model import CertificateValidation
-from smtpproxy.policy.rules import Failure, OnFailure, RecipientEncryption
+from smtpproxy.policy.rules import EncryptionRule, Failure, OnFailure, RecipientEncryption
 from smtpproxy.policy.tls_level import TlsLevelHeader
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.events import PeerFacts, TlsFailed, Upgraded, UpstreamConnected
 from smtpproxy.session.legs import Leg
+from smtpproxy.session.recipients import MAX_KNOWN
 from smtpproxy.smtp import catalogue
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from tests.session.playbook import (
@@ -273,6 +274,25 @@ def test_what_a_message_may_ask_about_is_looked_up_with_its_recipient() -> None:
     book >> PeerFacts(Knowledge("mx.test", Answer.FAILED))
     (book << to_upstream(RECIPIENT) >> upstream("250 Ok") << to_client("250 Ok")).done()
     refused(data(book, REST), LOOK_UP_FAILED)
+
+
+def test_what_is_known_of_many_domains_is_known_at_the_end_of_the_message() -> None:
+    dane = EncryptionRule("dane", recipient=DANE)
+    book = granted(on_tls(rules=(dane,), facts=tls_facts("mx.test")), SENDER)
+    for number in range(MAX_KNOWN + 1):
+        domain, recipient = f"d{number}.test", f"RCPT TO:<b@d{number}.test>"
+        (book >> client(recipient) << LookUp(domain, tlsa=True, sts=False)).skip()
+        book >> PeerFacts(_with_records(domain))
+        (book << to_upstream(recipient) >> upstream("250 Ok") << to_client("250 Ok")).skip()
+    delivered(data(book, field(b"Try") + REST), REST)
+
+
+def _with_records(domain: str) -> Knowledge:
+    peer = tls_facts("mx.test").peer
+    assert peer is not None
+    tlsa = TlsaSet(Answer.FOUND, secure=True, records=(Tlsa(3, 0, 0, peer.der),))
+    host = MailHost("mx.test", 10, frozenset({ip_address("198.51.100.1")}), secure=True, tlsa=tlsa)
+    return Knowledge(domain, Answer.FOUND, secure=True, hosts=(host,))
 
 
 def test_two_recipients_of_a_message_are_refused_together() -> None:
