@@ -11,6 +11,7 @@ from smtpproxy.policy.authentication import decide_mechanisms
 from smtpproxy.policy.encryption import decide_offer
 from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.states import ClientState
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer
 from smtpproxy.smtp.commands import Ehlo, Helo, StartTls, Verb
@@ -56,9 +57,10 @@ class Hello:
             self._answer(command, Capabilities(greeting), Reply(_OK, (greeting,)))
 
     def refused(self, reply: Reply) -> None:
-        """Answer the client with upstream's refusal, which changes nothing."""
+        """Answer the client with upstream's refusal, which changes nothing where upstream forgot nothing."""
         command, self._exchange.identifying = self._exchange.identifying, None
-        if isinstance(command, StartTls):  # EHLO inside TLS, or in clear behind TLS that broke
+        forgot = self._exchange.client.state is not ClientState.GREETED and not self._exchange.upstream.is_identified
+        if forgot or isinstance(command, StartTls):  # EHLO inside TLS, or in clear behind TLS that broke
             self._exchange.finish(catalogue.UPSTREAM_GONE, "upstream-refused-hello")
         else:
             self._exchange.answer(reply)

@@ -88,8 +88,11 @@ class UpstreamOpening:
 
     @property
     def is_verified(self) -> bool:
-        """Whether its chain is valid and its certificate bears the name that was asked for."""
-        facts, name = self.facts, self._server_name
+        """Whether its chain is valid and its certificate bears the name that was asked for.
+
+        That is the policy's or the client's own: the name that an address is known by is anybody's word.
+        """
+        facts, name = self.facts, self._asked_name
         if facts is None or facts.peer is None or facts.chain is not Chain.VALID or name is None:
             return False
         return matches(name, facts.peer)
@@ -121,6 +124,11 @@ class UpstreamOpening:
     def is_connected(self) -> bool:
         """Whether there is a connection."""
         return self.is_open and self.state is not UpstreamState.DIALLING
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether it took EHLO or HELO, and forgot nothing since."""
+        return self.state is UpstreamState.READY
 
     @property
     def is_untouched(self) -> bool:
