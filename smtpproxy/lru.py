@@ -59,6 +59,10 @@ class Lru(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def drop(self, key: K) -> None:
+        """Keep nothing of ``key``."""
+        self._values.pop(key, None)
+
     def put(self, key: K, value: V) -> None:
         """Keep ``value``, and drop the one not used for the longest time if there are too many."""
         self._values[key] = value

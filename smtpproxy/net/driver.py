@@ -20,6 +20,7 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.owner import ClientOwner, UpstreamOwner
 from smtpproxy.net.spooling import Spooling
 from smtpproxy.peers.directory import SMTP_PORT
+from smtpproxy.peers.memory import Destination
 from smtpproxy.policy.knowledge import Knowledge
 from smtpproxy.policy.selection import plain_address
 from smtpproxy.session.actions import (
@@ -32,6 +33,7 @@ from smtpproxy.session.actions import (
     ConnectTls,
     DiscardSpool,
     End,
+    ForgetBroken,
     How,
     LookUp,
     PauseReading,
@@ -100,7 +102,7 @@ class Driver:
         self._client: Stream | None = client
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
-        self._dialled = ("", 0)
+        self._dialled = Destination("", 0, origin.proxy_action)
         self._looking: Deferred[Knowledge] | None = None  # a look-up that nobody waits for any more is none of ours
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
@@ -137,10 +139,10 @@ class Driver:
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
         self._upstream, self._dial = stream, None
-        host, port = self._dialled = stream.peer_host, stream.peer_port
-        address, equipment = plain_address(host), self._equipment
+        self._dialled = Destination(stream.peer_host, stream.peer_port, self._origin.proxy_action)
+        address, equipment = plain_address(stream.peer_host), self._equipment
         known_as = equipment.directory.name_of(address)
-        self.post(UpstreamConnected(address, known_as, equipment.broken_tls.recall(host, port)))
+        self.post(UpstreamConnected(address, known_as, equipment.broken_tls.recall(self._dialled)))
 
     def forget(self, leg: Leg) -> None:
         """Let go of a stream that ends itself."""
@@ -238,12 +240,14 @@ class Driver:
             self._spooling.discard()
             self._spooling = None
 
-    def _begin_or_end(self, action: Connect | CollectHello | LookUp | RememberBroken | Close | End) -> None:
+    def _begin_or_end(self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | Close | End) -> None:
         match action:
             case LookUp():
                 self._look_up(action)
             case RememberBroken(failure, seconds):
-                self._equipment.broken_tls.remember(*self._dialled, failure, seconds)
+                self._equipment.broken_tls.remember(self._dialled, failure, seconds)
+            case ForgetBroken():
+                self._equipment.broken_tls.forget(self._dialled)
             case Connect(host, port):
                 self._connect(host, port)
             case CollectHello():
@@ -272,14 +276,22 @@ class Driver:
 
     def _look_up(self, action: LookUp) -> None:
         """TLSA records are those of the port that is really dialled (RFC 7672 s2.2.3)."""
-        port = self._dialled[1] or SMTP_PORT
+        port = self._dialled.port or SMTP_PORT
+        self._give_up_looking()
         looking = self._equipment.directory.look_up(action.domain, tlsa=action.tlsa, sts=action.sts, port=port)
-        looking.addCallback(self._learn)
-        self._looking = None if looking.called else looking
+        self._looking = looking
+        looking.addCallback(self._learn, looking)
 
-    def _learn(self, knowledge: Knowledge) -> None:
-        self._looking = None
-        self.post(PeerFacts(knowledge))
+    def _learn(self, knowledge: Knowledge, looking: Deferred[Knowledge]) -> None:
+        """Tell what the last look-up found; one before it may have asked less about the same domain."""
+        if looking is self._looking:
+            self._looking = None
+            self.post(PeerFacts(knowledge))
+
+    def _give_up_looking(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
 
     def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
         if isinstance(request, AcceptTls):
@@ -309,8 +321,7 @@ class Driver:
     def _end(self) -> None:
         """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._give_up_looking()
         self._events.clear()
         self._discard_spool()
         self._close(Leg.CLIENT, How.ABORT)

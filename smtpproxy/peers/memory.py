@@ -7,13 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from smtpproxy.lru import CacheFigures, Lru
 from smtpproxy.tls.facts import TlsFailure
 
 MAX_DESTINATIONS: Final = 10_000
 """Addresses with their ports, a few hundred octets each."""
+
+
+class Destination(NamedTuple):
+    """Whose TLS broke, and by whose terms: what is too old for one proxy action may do for another.
+
+    Args:
+        host: the address really dialled.
+        port: the port really dialled.
+        action: the proxy action.
+    """
+
+    host: str
+    port: int
+    action: str
 
 
 class BrokenTls:
@@ -25,21 +39,25 @@ class BrokenTls:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._broken: Lru[tuple[str, int], tuple[TlsFailure, float]] = Lru(MAX_DESTINATIONS)
+        self._broken: Lru[Destination, tuple[TlsFailure, float]] = Lru(MAX_DESTINATIONS)
 
     @property
     def figures(self) -> CacheFigures:
         """How it does."""
         return self._broken.figures
 
-    def remember(self, host: str, port: int, failure: TlsFailure, seconds: float) -> None:
-        """Keep in mind that TLS with the server at an address broke."""
+    def remember(self, destination: Destination, failure: TlsFailure, seconds: float) -> None:
+        """Keep in mind that TLS with a server broke."""
         if seconds > 0:
-            self._broken.put((host, port), (failure, self._monotonic() + seconds))
+            self._broken.put(destination, (failure, self._monotonic() + seconds))
 
-    def recall(self, host: str, port: int) -> TlsFailure | None:
-        """Return why TLS with the server at an address broke of late, ``None`` if nothing is known against it."""
-        found = self._broken.get((host, port))
+    def forget(self, destination: Destination) -> None:
+        """TLS with a server has come about again."""
+        self._broken.drop(destination)
+
+    def recall(self, destination: Destination) -> TlsFailure | None:
+        """Return why TLS with a server broke of late, ``None`` if nothing is known against it."""
+        found = self._broken.get(destination)
         if found is None or self._monotonic() >= found[1]:
             return None
         return found[0]

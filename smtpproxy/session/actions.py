@@ -122,6 +122,11 @@ class RememberBroken:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetBroken:
+    """TLS with the upstream that is connected came about after all."""
+
+
 class How(Enum):
     """Flush: what was sent arrives, then the connection ends. Abort: at once, with what is unsent thrown away."""
 
@@ -162,6 +167,7 @@ Action: TypeAlias = (
     | SetTimer
     | LookUp
     | RememberBroken
+    | ForgetBroken
     | Close
     | Audit
     | End

@@ -12,7 +12,7 @@ from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.legs import Reached
 from smtpproxy.policy.selection import Address
 from smtpproxy.session import timers
-from smtpproxy.session.actions import Connect, ConnectTls, How, RememberBroken, StartTls
+from smtpproxy.session.actions import Connect, ConnectTls, ForgetBroken, How, RememberBroken, StartTls
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.rulebook import Rulebook
@@ -44,7 +44,7 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_asked_name", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_rulebook",
+        "_asked_name", "_broke_lately", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_rulebook",
         "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class UpstreamOpening:
         self._last_said: tuple[bytes, bool] | None = None
         self._asked_name = self._server_name = terms.upstream_name
         self._shortfall = Reached.NOT_OFFERED
+        self._broke_lately = False
 
     # What it came to
 
@@ -179,6 +180,7 @@ class UpstreamOpening:
         """
         self._rulebook.connected(address)
         self._server_name = self._asked_name or name
+        self._broke_lately = broken is not None
         if broken is not None and not self._terms.implicit and self.failure is None:
             self._spare(broken)
         if self._terms.implicit:
@@ -309,6 +311,9 @@ class UpstreamOpening:
         self._last_said = (self._name, self._extended)
         wanted = self._rulebook.plan is Plan.EAGER or self.failure is not None
         self.downgraded = self.facts is None and wanted
+        if self._broke_lately and self.facts is not None:
+            self._broke_lately = False
+            self._outbox.put(ForgetBroken())
         self._owner.upstream_identified()
 
     def _wants_tls(self) -> bool:

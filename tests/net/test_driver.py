@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
@@ -8,18 +9,30 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from smtpproxy.audit import Crash, Record
+from smtpproxy.audit import Crash, Origin, Record
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.peers.memory import BrokenTls
 from smtpproxy.policy.knowledge import Answer, Knowledge
 from smtpproxy.policy.selection import Address
-from smtpproxy.session.actions import Action, DiscardSpool, End, LookUp, ReplaySpool, Send, SetTimer, SpoolWrite
+from smtpproxy.session.actions import (
+    Action,
+    DiscardSpool,
+    End,
+    ForgetBroken,
+    LookUp,
+    RememberBroken,
+    ReplaySpool,
+    Send,
+    SetTimer,
+    SpoolWrite,
+)
 from smtpproxy.session.events import Drain, Event, PeerFacts, TimedOut, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.timers import Timer
 from smtpproxy.spool import Spools
+from smtpproxy.tls.facts import TlsFailure, TlsReason
 from smtpproxy.transport.stream import Stream
 from tests.session.playbook import ORIGIN
 
@@ -80,16 +93,13 @@ class DriverTests(TestCase):
         self.ended: list[Driver] = []
         self.client, self.upstream = Line(), Line()
         self.directory = Knowing()
+        self.broken_tls = BrokenTls(self.clock.seconds)
 
     # What `Equipment` gives to a driver.
 
     @property
     def reactor(self) -> Clock:
         return self.clock
-
-    @property
-    def broken_tls(self) -> BrokenTls:
-        return BrokenTls(self.clock.seconds)
 
     def write(self, record: Record) -> None:
         self.records.append(record)
@@ -101,9 +111,9 @@ class DriverTests(TestCase):
     def spools(self) -> Spools:
         return Spools(Path("/nowhere"), 1000, 1000)
 
-    def driver(self, script: Script) -> Driver:
+    def driver(self, script: Script, origin: Origin = ORIGIN) -> Driver:
         session, client = cast("Session", script), cast("Stream", self.client)
-        made = Driver(session, client, ORIGIN, cast("Equipment", self), self.ended.append)
+        made = Driver(session, client, origin, cast("Equipment", self), self.ended.append)
         made.start()
         made.connected(cast("Stream", self.upstream))
         return made
@@ -197,6 +207,46 @@ class DriverTests(TestCase):
         self.directory.names[address] = "mx.example.net"
         self.driver(Listening(ClientConnected=[], UpstreamConnected=[]))
         assert told[-1] == UpstreamConnected(address, "mx.example.net")
+
+    def test_what_a_look_up_that_was_given_up_finds_is_not_taken_for_what_the_next_one_finds(self) -> None:
+        told: list[Event] = []
+
+        class Listening(Script):
+            def receive(self, event: Event) -> list[Action]:
+                told.append(event)
+                return super().receive(event)
+
+        less, more = LookUp("example.org", tlsa=False, sts=False), LookUp("example.org", tlsa=True, sts=True)
+        script = Listening(ClientConnected=[], UpstreamConnected=[less], TimedOut=[more], PeerFacts=[])
+        self.driver(script).post(TimedOut(Timer.LOOK_UP))
+        assert self.directory.given_up == ["example.org"]
+        assert not any(isinstance(each, PeerFacts) for each in told)
+        known = Knowledge("example.org", Answer.FOUND)
+        self.directory.looking[1].callback(known)
+        assert told[-1] == PeerFacts(known)
+
+    # TLS that broke
+
+    def test_broken_tls_is_remembered_for_the_same_server_and_proxy_action_until_it_comes_about(self) -> None:
+        failure = TlsFailure(TlsReason.PEER_ALERT)
+        script = Script(ClientConnected=[], UpstreamConnected=[RememberBroken(failure, 60)])
+        self.driver(script)
+        assert self.recalled(ORIGIN) == failure
+        assert self.recalled(replace(ORIGIN, proxy_action="another")) is None
+        self.driver(Script(ClientConnected=[], UpstreamConnected=[ForgetBroken()]))
+        assert self.recalled(ORIGIN) is None
+
+    def recalled(self, origin: Origin) -> TlsFailure | None:
+        """What a session hears of the last one's upstream."""
+        told: list[TlsFailure | None] = []
+
+        class Listening(Script):
+            def receive(self, event: Event) -> list[Action]:
+                told.extend([event.broken] if isinstance(event, UpstreamConnected) else [])
+                return super().receive(event)
+
+        self.driver(Listening(ClientConnected=[], UpstreamConnected=[]), origin)
+        return told[0]
 
     # Held content
 

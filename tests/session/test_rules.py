@@ -21,7 +21,7 @@ from smtpproxy.policy.rules import (
     RecipientEncryption,
     SenderEncryption,
 )
-from smtpproxy.session.actions import Action, Close, Connect, End, How, LookUp, PauseReading, ResumeReading
+from smtpproxy.session.actions import Action, Close, Connect, End, ForgetBroken, How, LookUp, PauseReading, ResumeReading
 from smtpproxy.session.events import ClientHelloSeen, Closed, PeerFacts, TimedOut, Upgraded, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.timers import Timer
@@ -531,6 +531,18 @@ def test_a_fall_back_is_remembered_for_the_time_that_is_set() -> None:
     book >> UpstreamConnected(UPSTREAM)
     (book >> upstream("220 mx.test") << to_upstream("EHLO client.test")).done()
     assert [(each.failure.reason, each.seconds) for each in book.remembered] == [(TlsReason.CONNECTION_CLOSED, 42)]
+
+
+def test_tls_that_comes_about_again_is_told() -> None:
+    setting = Setting(rules=(BANK, DEFAULT), host="198.51.100.1")
+    book = greeted(setting, address=UPSTREAM, broken=TlsFailure(TlsReason.PEER_ALERT))
+    book >> client("EHLO client.test")
+    (book.skip() >> upstream(ehlo_reply("STARTTLS")) << to_upstream("STARTTLS")).done()
+    book >> upstream("220 go on")
+    book.skip() >> Upgraded(Leg.UPSTREAM, tls_facts("mx.bank.test"))
+    (book.skip() >> upstream(ehlo_reply("SIZE 1")) << ForgetBroken()).skip()
+    (book >> client("EHLO client.test")).skip()
+    assert ForgetBroken() not in book.pending()
 
 
 # Senders
