@@ -1,7 +1,7 @@
 """Judge MAIL and RCPT by what was offered and by the limits, before policy and upstream do.
 
 Source: RFC 5321 s4.1.1.3 (parameters belong to offered extensions); RFC 1870 s6.1 (SIZE); RFC 6531 s3.5 (SMTPUTF8);
-RFC 3030 s3 (BINARYMIME); RFC 8689 s4.2.1 (REQUIRETLS).
+RFC 3030 s3 (BINARYMIME); RFC 8689 s4.2.1 (REQUIRETLS); RFC 5891 s5.4 (U-labels that are none).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from smtpproxy.smtp.capabilities import Capabilities
 from smtpproxy.smtp.commands import Mail, Rcpt
 from smtpproxy.smtp.parameters import PARAMETER_EXTENSION, Parameter
 from smtpproxy.smtp.replies import Reply
+from smtpproxy.tls.names import ascii_name
 
 _BINARY: Final = b"BINARYMIME"
 
@@ -51,4 +52,11 @@ def _refuse_path(path: Path, mail: Mail, general: General, reply: Reply) -> Refu
         return Refuse(reply, "address-too-long")
     if path.is_8bit and not mail.smtputf8:
         return Refuse(reply, "address-8bit")
+    if _is_spelled_oddly(path.domain):
+        return Refuse(reply, "address-domain")
     return None
+
+
+def _is_spelled_oddly(domain: bytes) -> bool:
+    """Return whether no rule could tell whose domain this is, while upstream may map it to one that a rule names."""
+    return not domain.isascii() and ascii_name(domain.decode()) is None

@@ -279,3 +279,17 @@ def test_a_parameter_of_rcpt_beyond_ascii_needs_smtputf8() -> None:
     (book >> client(line) << to_client(BAD_PARAMETER)).done()
     book = with_sender(keywords=EVERYTHING, mail=SENDER + " SMTPUTF8")
     (book >> client(line) << to_upstream(line)).done()
+
+
+@pytest.mark.parametrize("domain", ["ba\u200dnk.test", "\u2603.test", "b\u0378nk.test"])
+def test_a_domain_of_which_idna_makes_none_is_refused(domain: str) -> None:
+    book = with_sender(keywords=EVERYTHING, mail=f"{SENDER} SMTPUTF8")
+    (book >> client(f"RCPT TO:<b@{domain}>") << to_client("553 5.1.3 Bad recipient address")).done()
+    book = identified(keywords=EVERYTHING)
+    (book >> client(f"MAIL FROM:<a@{domain}> SMTPUTF8") << to_client("501 5.1.7 Bad sender address")).done()
+
+
+@pytest.mark.parametrize("domain", ["b\u00fccher.test", "b\u00fccher\u3002test", "xn--n3h.test"])
+def test_a_domain_of_which_idna_makes_one_passes_as_it_was_written(domain: str) -> None:
+    book = with_sender(keywords=EVERYTHING, mail=f"{SENDER} SMTPUTF8")
+    (book >> client(f"RCPT TO:<b@{domain}>") << to_upstream(f"RCPT TO:<b@{domain}>")).done()
