@@ -240,7 +240,9 @@ class Driver:
             self._spooling.discard()
             self._spooling = None
 
-    def _begin_or_end(self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | Close | End) -> None:
+    def _begin_or_end(
+        self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | Close | End
+    ) -> None:
         match action:
             case LookUp():
                 self._look_up(action)

@@ -228,7 +228,7 @@ class Dialogue:
             self._exchange.forward(command)
         elif isinstance(command, Etrn) and not self._exchange.client.offered.offers("ETRN"):
             self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "etrn-not-offered")
-        elif refusal := self._exchange.judge():  # it may name a recipient
+        elif refusal := self._exchange.judge_names():  # it may name a recipient, of any rule
             self._exchange.refuse(refusal.reply, refusal.because)
         else:
             self._exchange.forward(command)

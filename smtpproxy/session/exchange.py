@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from smtpproxy.audit import Judgement
 from smtpproxy.policy.decision import Refuse
 from smtpproxy.policy.encryption import decide_mail
 from smtpproxy.policy.legs import LegFacts, Reached
+from smtpproxy.policy.rules import EncryptionRule
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
@@ -102,11 +104,16 @@ class Exchange:
         """How every recipient is judged, if nothing asks anything of these legs, so that any mail may pass."""
         return None if self.upstream.reached is Reached.CERTIFICATE_REFUSED else self.terms.unconcerned
 
-    def judge(self, sender: Path = NULL_PATH) -> Refuse | None:
+    def judge(self, sender: Path) -> Refuse | None:
         """Return why no mail of ``sender`` may pass on these legs, ``None`` if some may."""
-        if self.unconcerned is not None:
-            return None
-        rules = self.rulebook.for_sender(sender)
+        return None if self.unconcerned is not None else self._judge(self.rulebook.for_sender(sender), sender)
+
+    def judge_names(self) -> Refuse | None:
+        """Return why not every recipient's name may pass on these legs, ``None`` if each may."""
+        refusals = (self._judge((rule,), NULL_PATH) for rule in self.rulebook.rules)
+        return next(filter(None, refusals), None)
+
+    def _judge(self, rules: Sequence[EncryptionRule], sender: Path) -> Refuse | None:
         decision = decide_mail(rules, self.legs(), sender, self.terms.policy.action.starttls.on_failure)
         return decision if isinstance(decision, Refuse) else None
 

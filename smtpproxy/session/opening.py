@@ -44,8 +44,9 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_asked_name", "_broke_lately", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter", "_rulebook",
-        "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure", "octets_in", "state",
+        "_asked_name", "_broke_lately", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter",
+        "_rulebook", "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure",
+        "octets_in", "state",
     )  # fmt: skip
 
     def __init__(

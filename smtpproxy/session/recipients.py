@@ -144,7 +144,8 @@ class Recipients:
         """Return a recipient with what is known of its domain."""
         domain = looked_up_domain(recipient)
         known = None if domain is None else self._known.get(domain)
-        return Destination(recipient, known and known.knowledge, self._honoured, self._circumstances.wall())
+        knowledge = None if known is None else known.knowledge
+        return Destination(recipient, knowledge, self._honoured, self._circumstances.wall())
 
     def _judge(self, rule: EncryptionRule, asked: Asked, legs: LegFacts) -> Decision:
         decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)

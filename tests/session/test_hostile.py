@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Incident, SessionRecord, TransactionRecord
+from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import CertificateValidation
-from smtpproxy.policy.rules import RecipientEncryption, SenderEncryption
+from smtpproxy.policy.rules import Audience, EncryptionRule, RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import Close, End, How, Send
 from smtpproxy.session.events import (
     ClientConnected,
@@ -104,9 +105,20 @@ def test_a_client_that_sends_no_more_and_reads_nothing_is_waited_for() -> None:
     assert book.pending()[-1] == End()
 
 
+_BANK = EncryptionRule(
+    "bank",
+    recipient=RecipientEncryption.REQUIRED,
+    audience=Audience(to=Entries.of(["partner.test"]), from_=Entries.of(["a.test"])),
+)
+
+
 @pytest.mark.parametrize(
     "setting",
-    [Setting(recipient=RecipientEncryption.REQUIRED), Setting(sender=SenderEncryption.REQUIRED)],
+    [
+        Setting(recipient=RecipientEncryption.REQUIRED),
+        Setting(sender=SenderEncryption.REQUIRED),
+        Setting(rules=(_BANK, EncryptionRule("default"))),
+    ],
 )
 @pytest.mark.parametrize("line", ["VRFY secret@partner.test", "HELP secret@partner.test"])
 def test_no_name_goes_where_mail_may_not(setting: Setting, line: str) -> None:

@@ -21,7 +21,17 @@ from smtpproxy.policy.rules import (
     RecipientEncryption,
     SenderEncryption,
 )
-from smtpproxy.session.actions import Action, Close, Connect, End, ForgetBroken, How, LookUp, PauseReading, ResumeReading
+from smtpproxy.session.actions import (
+    Action,
+    Close,
+    Connect,
+    End,
+    ForgetBroken,
+    How,
+    LookUp,
+    PauseReading,
+    ResumeReading,
+)
 from smtpproxy.session.events import ClientHelloSeen, Closed, PeerFacts, TimedOut, Upgraded, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.timers import Timer

@@ -6,22 +6,16 @@ from ipaddress import ip_address
 
 import pytest
 
-from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import Esmtp
-from smtpproxy.policy.rules import Audience, EncryptionRule, RecipientEncryption
-from smtpproxy.session.actions import Connect, End
-from smtpproxy.session.events import ClientHelloSeen, Closed, Upgraded, UpstreamConnected
+from smtpproxy.session.events import ClientHelloSeen, Upgraded
 from smtpproxy.session.legs import Leg
 from smtpproxy.smtp import catalogue
 from tests.session.playbook import (
-    RECIPIENT,
-    SENDER,
     Playbook,
     Setting,
     client,
     client_hello,
     ehlo_reply,
-    granted,
     greeted,
     session_of,
     tls_facts,
