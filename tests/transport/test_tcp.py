@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 from twisted.internet.error import CannotListenError
@@ -27,13 +29,24 @@ class ListenTests(StreamCase):
             accepted.append(stream)
             stream.close()
 
-        port = self.listen(turn_away, host="::")
-        second = listen(reactor, "0.0.0.0", port, turn_away)  # noqa: S104 - that is what is tested
-        self.addCleanup(second.stopListening)
+        port = self.listen_twice(turn_away)
         for host in (HOST, IPV6):
             with socket.create_connection((host, port), PEER_TIMEOUT_S) as peer:
                 assert await self.run_peer(read_to_end, peer) == b""
         assert [stream.peer_host for stream in accepted] == [HOST, IPV6]
+
+    def listen_twice(self, accept: Callable[[Stream], None]) -> int:
+        """Take one port in both families; one that is free in the first may be somebody's in the other."""
+        for _ in range(9):
+            port = self.listen(accept, host="::")
+            with contextlib.suppress(CannotListenError):
+                return self.listen_again(accept, port)
+        return self.listen_again(accept, self.listen(accept, host="::"))
+
+    def listen_again(self, accept: Callable[[Stream], None], port: int) -> int:
+        second = listen(reactor, "0.0.0.0", port, accept)  # noqa: S104 - that is what is tested
+        self.addCleanup(second.stopListening)
+        return port
 
     async def test_a_taken_port_is_told(self) -> None:
         port = self.listen(Stream.abort)
