@@ -1,7 +1,7 @@
 """Judge MAIL and RCPT by what was offered and by the limits, before policy and upstream do.
 
 Source: RFC 5321 s4.1.1.3 (parameters belong to offered extensions); RFC 1870 s6.1 (SIZE); RFC 6531 s3.5 (SMTPUTF8);
-RFC 3030 s3 (BINARYMIME); RFC 8689 s4.2.1 (REQUIRETLS); RFC 5891 s5.4 (U-labels that are none).
+RFC 3030 s3 (BINARYMIME); RFC 8689 s4.2.1 (REQUIRETLS).
 """
 
 from __future__ import annotations
