@@ -38,6 +38,8 @@ NAME_LIFETIME_S: Final = 24 * 60 * 60.0
 _QUESTIONS_IN_TURN: Final = 3
 """MX, then addresses, then TLSA: each has the resolver's time."""
 
+_MARGIN_S: Final = 1.0
+
 _log = Logger()
 
 
@@ -47,6 +49,10 @@ class StsSource(Protocol):
     @property
     def figures(self) -> dict[str, CacheFigures]:
         """How its caches do, by name."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a fetch may take once its record is known."""
 
     def fetch(self, domain: str) -> Deferred[tuple[StsPolicy | None, Answer]]:
         """Return a domain's policy; never fails, and keeps what it fetched."""
@@ -106,7 +112,13 @@ class Directory:
             return succeed(Knowledge(domain, Answer.ABSENT))
         looking = Deferred.fromCoroutine(self._look_up(_Wanted(name, port if tlsa else None), sts=sts))
         looking.addErrback(_unknown, name)
-        return looking.addTimeout(_QUESTIONS_IN_TURN * self._resolver.timeout_s, self._reactor)
+        return looking.addTimeout(self._time_s(sts=sts), self._reactor)
+
+    def _time_s(self, *, sts: bool) -> float:
+        """Return the most that a look-up takes; what of it is slow by itself ends before, and costs nothing else."""
+        question_s = self._resolver.timeout_s
+        policy_s = question_s + self._sts.patience_s if sts and self._sts else 0.0
+        return max(_QUESTIONS_IN_TURN * question_s, policy_s + _MARGIN_S)
 
     def name_of(self, address: Address) -> str | None:
         """Return the mail exchanger that an address was lately known by, ``None`` if it is not known."""

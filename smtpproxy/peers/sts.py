@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, gatherResults, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -26,6 +27,9 @@ from smtpproxy.policy.mta_sts import MalformedPolicy, StsProblem, parse_policy, 
 FAILURE_LIFETIME_S: Final = 300.0
 REFRESH_AGE_S: Final = 24 * 60 * 60.0
 """Once a day, as the RFC suggests."""
+
+PATIENCE_S: Final = 10.0
+"""How long a recipient waits for a policy host; the fetch goes on, and the next recipient may find what it brought."""
 
 ROUND_S: Final = 600.0
 """From one look for policies of that age to the next."""
@@ -76,6 +80,7 @@ class StsPolicies:
     """
 
     def __init__(self, reactor: Any, store: StsStore) -> None:  # noqa: ANN401
+        self._reactor = reactor
         self._way: tuple[TextLookups, PolicySource] | None = None
         self._store = store
         self._fetches: Cache[tuple[str, str], StsPolicy | StsProblem] = Cache(MAX_FAILED, reactor.seconds)
@@ -85,6 +90,11 @@ class StsPolicies:
         self._due: deque[tuple[str, StsPolicy]] = deque()
         self._round = LoopingCall(self._refresh)
         self._round.clock = reactor
+
+    @property
+    def patience_s(self) -> float:
+        """How long a fetch may take once its record is known."""
+        return PATIENCE_S
 
     @property
     def figures(self) -> dict[str, CacheFigures]:
@@ -133,7 +143,7 @@ class StsPolicies:
             return kept, Answer.FOUND if kept else answer
         if kept is not None and kept.id == promised:
             return kept, Answer.FOUND
-        fetched = await self._fetch_once(domain, promised)
+        fetched = await self._fetch_in_time(domain, promised)
         return (fetched if isinstance(fetched, StsPolicy) else kept), Answer.FOUND
 
     async def _promised(self, domain: str) -> tuple[Answer, str | None]:
@@ -143,6 +153,11 @@ class StsPolicies:
         found = await self._way[0].texts(f"_mta-sts.{domain}")
         promised = parse_record(found.texts)
         return (Answer.FAILED if found.answer is Answer.FAILED else Answer.ABSENT), promised
+
+    def _fetch_in_time(self, domain: str, policy_id: str) -> Deferred[StsPolicy | StsProblem]:
+        """A host that takes its time counts as one that has no policy: as though there was none (s3.3)."""
+        fetching = self._fetch_once(domain, policy_id).addTimeout(PATIENCE_S, self._reactor)
+        return fetching.addErrback(_too_late)
 
     def _fetch_once(self, domain: str, policy_id: str) -> Deferred[StsPolicy | StsProblem]:
         return self._fetches.get((domain, policy_id), lambda: self._begin(domain, policy_id))
@@ -185,6 +200,11 @@ class StsPolicies:
         fetched = await self._fetch_once(domain, promised or kept.id)
         if isinstance(fetched, StsProblem) and kept.mode is not StsMode.NONE:
             _log.warn("the policy of {domain} cannot be refreshed: {problem}", domain=domain, problem=fetched.value)
+
+
+def _too_late(failure: Failure) -> StsProblem:
+    failure.trap(defer.TimeoutError)
+    return StsProblem.FETCH_ERROR
 
 
 def _log_failure(failure: Failure, domain: str) -> tuple[StsPolicy | None, Answer]:

@@ -29,6 +29,6 @@ WRITE_S = 180  # RFC 5321 s4.5.3.2.5: 3 minutes for each block of data
 RATE_WINDOW_S = 300  # how often a content's progress is looked at; RFC 5321 s4.5.3.2.5 grants a block 3 minutes
 RATE_OCTETS = 30_000  # a window's least progress: 100 octets a second, a tenth of what a 9600 baud line carries
 FINAL_S = 585  # RFC 5321 s4.5.3.2.6: the client waits 600 s for the reply to its dot; ours must come before
-LOOK_UP_S = 60  # RFC 5321 s4.5.3.2.3: the client waits 5 minutes for the reply to its RCPT
+LOOK_UP_S = 120  # three questions of 30 s; RFC 5321 s4.5.3.2.3: the client waits 5 minutes for the reply to its RCPT
 KEEP_AWAKE_S = 60  # RFC 5321 s4.5.3.2.7 has a server wait 5 minutes, and many wait one or two
 GRACE_S = 600  # a session over its age may end the message that it is at

@@ -24,19 +24,27 @@ PATIENCE_S = 3.0
 POLICY = StsPolicy("1", StsMode.ENFORCE, 86400, (MX,))
 
 
+STS_PATIENCE_S = 10.0
+
+
 class Policies:
     """Knows one MTA-STS policy."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.slow: Deferred[tuple[StsPolicy | None, Answer]] | None = None
 
     @property
     def figures(self) -> dict[str, CacheFigures]:
         return {"sts-policies": CacheFigures(1, 2, 3, 4)}
 
+    @property
+    def patience_s(self) -> float:
+        return STS_PATIENCE_S
+
     def fetch(self, domain: str) -> Deferred[tuple[StsPolicy | None, Answer]]:
         self.asked.append(domain)
-        return succeed((POLICY, Answer.FOUND))
+        return self.slow or succeed((POLICY, Answer.FOUND))
 
 
 class DirectoryTests(TestCase):
@@ -213,8 +221,17 @@ class DirectoryTests(TestCase):
         self.policies.fetch = lambda domain: Deferred()  # type: ignore[method-assign]  # noqa: ARG005
         looking = self.directory.look_up(DOMAIN, tlsa=True, sts=True)
         await self.server.until_asked(4)
-        self.time.clock.advance(3 * PATIENCE_S)
+        self.time.clock.advance(PATIENCE_S + STS_PATIENCE_S + 1)
         assert self.successResultOf(looking) == Knowledge(DOMAIN, Answer.FAILED, sts_answer=Answer.FAILED)
+
+    async def test_a_policy_that_is_slow_costs_nothing_else(self) -> None:
+        slow = self.policies.slow = Deferred()
+        looking = self.directory.look_up(DOMAIN, tlsa=True, sts=True)
+        await self.server.until_asked(4)
+        self.time.clock.advance(STS_PATIENCE_S)  # longer than three questions take
+        slow.callback((None, Answer.FOUND))
+        knowledge = await looking
+        assert (knowledge.answer, knowledge.sts_answer) == (Answer.FOUND, Answer.FOUND)
 
     async def test_policies_are_fetched_only_when_they_are_wanted(self) -> None:
         assert (await self.look_up()).sts is None

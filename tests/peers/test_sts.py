@@ -11,6 +11,7 @@ from smtpproxy.peers.sts import (
     FAILURE_LIFETIME_S,
     MAX_FETCHES,
     MAX_WAITING,
+    PATIENCE_S,
     REFRESH_AGE_S,
     ROUND_S,
     StsPolicies,
@@ -114,6 +115,26 @@ def test_who_gives_up_does_not_end_the_fetch() -> None:
     hasty.cancel()
     world.fetched[0].callback(body())
     assert world.store.get(DOMAIN) == policy("1")
+
+
+def test_a_host_that_takes_its_time_counts_as_one_without_a_policy_and_the_next_to_ask_finds_it() -> None:
+    world = World()
+    world.publish("1")
+    found = world.fetch()
+    world.clock.advance(PATIENCE_S)
+    assert found == [(None, Answer.FOUND)]
+    world.fetched[0].callback(body())
+    assert world.fetch() == [(policy("1"), Answer.FOUND)]
+    assert len(world.fetched) == 1
+
+
+def test_while_a_host_takes_its_time_the_policy_that_is_kept_holds() -> None:
+    world = World()
+    world.store.put(DOMAIN, policy("1"))
+    world.publish("2")
+    found = world.fetch()
+    world.clock.advance(PATIENCE_S)
+    assert found == [(policy("1"), Answer.FOUND)]
 
 
 def test_without_a_record_there_is_no_policy() -> None:
