@@ -288,7 +288,8 @@ class Driver:
         """Tell what the last look-up found; one before it may have asked less about the same domain."""
         if looking is self._looking:
             self._looking = None
-            self.post(PeerFacts(knowledge))
+            name = self._equipment.directory.name_of(plain_address(self._dialled.host))
+            self.post(PeerFacts(knowledge, name))
 
     def _give_up_looking(self) -> None:
         looking, self._looking = self._looking, None

@@ -65,6 +65,14 @@ class _Wanted(NamedTuple):
     tlsa_port: int | None
 
 
+class _Name(NamedTuple):
+    """What an address is known by, and whether a rule names the domain that says so."""
+
+    name: str
+    until_s: float
+    is_watched: bool
+
+
 class Directory:
     """Knows domains.
 
@@ -80,7 +88,8 @@ class Directory:
         self._hosts = Hosts(resolver)
         self._sts = sts
         self._cache: Cache[_Wanted, Knowledge] = Cache(MAX_DOMAINS, reactor.seconds)
-        self._names: Lru[Address, tuple[str, float]] = Lru(MAX_NAMES)
+        self._names: Lru[Address, _Name] = Lru(MAX_NAMES)
+        self._watched: dict[str, None] = {}
         self._refreshing = Refreshing(reactor, lambda domain: self.look_up(domain, tlsa=False, sts=False))
 
     @property
@@ -123,11 +132,12 @@ class Directory:
     def name_of(self, address: Address) -> str | None:
         """Return the mail exchanger that an address was lately known by, ``None`` if it is not known."""
         named = self._names.get(address)
-        return named[0] if named and self._reactor.seconds() < named[1] else None
+        return named.name if named and self._reactor.seconds() < named.until_s else None
 
     def watch(self, domains: Iterable[str]) -> None:
         """Look these domains up ahead and again and again, instead of those watched so far, so that names are known."""
-        self._refreshing.watch(filter(None, map(ascii_name, domains)))
+        self._watched = dict.fromkeys(filter(None, map(ascii_name, domains)))
+        self._refreshing.watch(self._watched)
 
     def stop(self) -> None:
         """End what is under way; every look-up fails from now on."""
@@ -150,12 +160,18 @@ class Directory:
     def _remember(self, knowledge: Knowledge) -> None:
         """Keep the names of addresses, of several the preferred one; of several domains the one asked for last.
 
-        A recipient that was deferred for want of a name comes again, and finds it known.
+        A recipient that was deferred for want of a name comes again, and finds it known. A domain that no rule names
+        takes no address from one that rules do name: anybody can say that his mail exchanger is at some address.
         """
-        until_s = self._reactor.seconds() + NAME_LIFETIME_S
+        until_s, is_watched = self._reactor.seconds() + NAME_LIFETIME_S, knowledge.domain in self._watched
         for host in reversed(knowledge.hosts):
             for address in host.addresses:
-                self._names.put(address, (host.name, until_s))
+                if is_watched or not self._is_taken(address):
+                    self._names.put(address, _Name(host.name, until_s, is_watched))
+
+    def _is_taken(self, address: Address) -> bool:
+        named = self._names.get(address)
+        return named is not None and named.is_watched and self._reactor.seconds() < named.until_s
 
 
 def _unknown(failure: Failure, domain: str) -> Knowledge:

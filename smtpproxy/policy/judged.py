@@ -39,20 +39,28 @@ class Destination:
         knowledge: of its domain, ``None`` where it was not looked up.
         honoured: what is honoured because the destination publishes it.
         now_s: the time of day, in seconds since the epoch.
+        name: what the next connection would ask upstream for by SNI; ``None`` if nobody can tell.
     """
 
     recipient: Path
     knowledge: Knowledge | None
     honoured: PeerPolicies
     now_s: float
+    name: str | None = None
 
 
-def wants_name(legs: LegFacts, knowledge: Knowledge | None) -> bool:
-    """Return whether upstream may show another certificate when it is asked by the name that is known now."""
+def wants_name(legs: LegFacts, destination: Destination) -> bool:
+    """Return whether upstream may show another certificate when it is asked by the name that is known now.
+
+    An address may be known by another name, and stay so: then a recipient that waits would wait for ever.
+    """
+    knowledge = destination.knowledge
     if knowledge is None or legs.address is None or legs.upstream is None or not legs.learns_name:
         return False
     host = knowledge.host_at(legs.address)
-    return host is not None and legs.upstream.server_name != host.name
+    if host is None or legs.upstream.server_name == host.name:
+        return False
+    return destination.name is None or destination.name == host.name
 
 
 def may_want_name(legs: LegFacts) -> bool:

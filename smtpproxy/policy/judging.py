@@ -110,7 +110,7 @@ def _judge_certificate(requirement: Requirement, legs: LegFacts, destination: De
         return ALLOW
     if knowledge is not None and knowledge.answer is Answer.FAILED and requirement.match.needs_look_up:
         return LOOK_UP_FAILED
-    if wants_name(legs, knowledge):
+    if wants_name(legs, destination):
         return NAME_LEARNT
     because = "upstream-certificate-name" if _is_valid(legs) else "upstream-certificate-not-valid"
     return certificate_refusal(because, requirement.on_failure)

@@ -40,7 +40,7 @@ def judge_by_dane(requirement: Requirement, legs: LegFacts, destination: Destina
         return tls_refusal(legs.reached, requirement.on_failure)
     if not demanded and state is DaneState.UNUSABLE:  # TLS is due, be it unauthenticated (RFC 7672 s2.2)
         return ALLOW
-    if state is DaneState.MISMATCHED and wants_name(legs, destination.knowledge):
+    if state is DaneState.MISMATCHED and wants_name(legs, destination):
         return NAME_LEARNT
     return certificate_refusal(f"dane-{state.value}", requirement.on_failure)
 
@@ -57,7 +57,7 @@ def judge_by_mta_sts(requirement: Requirement, legs: LegFacts, destination: Dest
         return LOOK_UP_FAILED
     if legs.reached is not Reached.ENCRYPTED:
         return tls_refusal(legs.reached, requirement.on_failure)
-    if state is StsState.BROKEN and wants_name(legs, destination.knowledge):
+    if state is StsState.BROKEN and wants_name(legs, destination):
         return NAME_LEARNT
     return certificate_refusal(f"mta-sts-{state.value}", requirement.on_failure)
 

@@ -119,9 +119,15 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """A look-up has come to an end; what it could not find out stands in its answers."""
+    """A look-up has come to an end; what it could not find out stands in its answers.
+
+    Args:
+        knowledge: what is known of the domain.
+        name: what the next connection to this upstream would ask for by SNI; ``None`` if nobody can tell.
+    """
 
     knowledge: Knowledge
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

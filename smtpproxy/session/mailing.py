@@ -144,14 +144,14 @@ class Mailing:
         self.under_way.refuse_recipient(command, refusal, judgement)
         self._exchange.answer(refusal.reply)
 
-    def learnt(self, knowledge: Knowledge) -> None:
-        """Go on with the recipient that waited for this."""
+    def learnt(self, knowledge: Knowledge, name: str | None = None) -> None:
+        """Go on with the recipient that waited for this; ``name`` is what upstream would be asked for next time."""
         if self._waiting is None or knowledge.domain != self._waiting[1].domain:
             return
         (command, wanted), self._waiting = self._waiting, None
         self._exchange.looking_up = False
         self._exchange.outbox.set_timer(Timer.LOOK_UP, None)
-        self._recipients.learn(wanted, knowledge)
+        self._recipients.learn(wanted, knowledge, name)
         if not self._exchange.is_busy:
             self._exchange.client.settle()
             self.settle()

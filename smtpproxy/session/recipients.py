@@ -35,6 +35,7 @@ class _Known:
 
     wanted: LookUp
     knowledge: Knowledge
+    name: str | None
 
     def joined_with(self, wanted: LookUp) -> LookUp:
         """Return what must be looked up so that both have what they want."""
@@ -77,9 +78,9 @@ class Recipients:
         if len(self._known):
             self._known = Lru(self._room)
 
-    def learn(self, wanted: LookUp, knowledge: Knowledge) -> None:
-        """Keep what a look-up found."""
-        self._known.put(wanted.domain, _Known(wanted, knowledge))
+    def learn(self, wanted: LookUp, knowledge: Knowledge, name: str | None) -> None:
+        """Keep what a look-up found, and what the next connection would ask upstream for."""
+        self._known.put(wanted.domain, _Known(wanted, knowledge, name))
 
     def ask(self, sender: Path, recipient: Path) -> Asked:
         """Find the rules that are for a recipient."""
@@ -144,8 +145,10 @@ class Recipients:
         """Return a recipient with what is known of its domain."""
         domain = looked_up_domain(recipient)
         known = None if domain is None else self._known.get(domain)
-        knowledge = None if known is None else known.knowledge
-        return Destination(recipient, knowledge, self._honoured, self._circumstances.wall())
+        now_s = self._circumstances.wall()
+        if known is None:
+            return Destination(recipient, None, self._honoured, now_s)
+        return Destination(recipient, known.knowledge, self._honoured, now_s, known.name)
 
     def _judge(self, rule: EncryptionRule, asked: Asked, legs: LegFacts) -> Decision:
         decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)

@@ -146,8 +146,8 @@ class Session:
                 self._dialogue.delivery.spool_failed(reason)
             case ReplayDone():
                 self._dialogue.delivery.replayed()
-            case PeerFacts(knowledge):
-                self._dialogue.mailing.learnt(knowledge)
+            case PeerFacts(knowledge, name):
+                self._dialogue.mailing.learnt(knowledge, name)
             case Drain():
                 self._end_soon(catalogue.SHUTTING_DOWN, "shutting-down")
             case Expire():

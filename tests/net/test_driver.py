@@ -184,8 +184,9 @@ class DriverTests(TestCase):
         self.driver(Listening(ClientConnected=[], UpstreamConnected=[look_up], PeerFacts=[]))
         assert self.directory.asked == [("example.org", True, False, 25)]
         known = Knowledge("example.org", Answer.FOUND)
+        self.directory.names[ip_address("192.0.2.25")] = "mx.example.org"
         self.directory.looking[0].callback(known)
-        assert told[-1] == PeerFacts(known)
+        assert told[-1] == PeerFacts(known, "mx.example.org")
 
     def test_a_session_that_ends_waits_for_no_look_up(self) -> None:
         look_up = LookUp("example.org", tlsa=True, sts=False)

@@ -265,6 +265,20 @@ class DirectoryTests(TestCase):
             await self.look_up(domain)
             assert self.directory.name_of(ip_address("192.0.2.1")) == name
 
+    async def test_a_domain_that_no_rule_names_takes_no_address_from_one_that_rules_do_name(self) -> None:
+        address = ip_address("192.0.2.1")
+        self.server.says("other.test", "MX", "10 mx.other.test.")
+        self.server.says("mx.other.test", "A", "192.0.2.1")
+        await self.look_up("other.test")
+        self.directory.watch([DOMAIN])
+        for domain in (DOMAIN, "other.test"):
+            await self.look_up(domain)
+            assert self.directory.name_of(address) == MX
+        self.directory.watch([])
+        self.time.clock.advance(NAME_LIFETIME_S)
+        await self.look_up("other.test")
+        assert self.directory.name_of(address) == "mx.other.test"
+
     async def test_watched_domains_are_looked_up_ahead_and_again(self) -> None:
         self.server.says("other.test", "MX", f"10 {MX}.")
         self.directory.watch([DOMAIN, "[192.0.2.1]", "other.test", DOMAIN])

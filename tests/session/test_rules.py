@@ -324,6 +324,18 @@ def test_a_recipient_that_fails_for_want_of_sni_is_deferred_whatever_the_rule_sa
     assert settled(book, "a@bank.test") == DEFERRED
 
 
+@pytest.mark.parametrize(("name", "reply"), [(None, DEFERRED), ("mx.bank.test", DEFERRED), ("mx.other.test", REFUSED)])
+def test_a_recipient_is_deferred_only_if_the_next_connection_would_ask_by_its_name(
+    name: str | None, reply: str
+) -> None:
+    strict = rule("bank", VERIFIED, "bank.test", on_failure=OnFailure(certificate=Failure.REJECT))
+    shown = replace(tls_facts("shared.test"), server_name="mx.other.test")
+    book = sender(on_tls(strict, DEFAULT, facts=shown))
+    book >> client("RCPT TO:<a@bank.test>")
+    book.skip() >> PeerFacts(exchanger(), name)
+    assert settled(book, "a@bank.test") == reply
+
+
 def test_the_name_that_an_address_is_known_by_is_the_sni_of_the_next_connection() -> None:
     book = greeted(Setting(rules=(DEFAULT,), host="198.51.100.1"), address=UPSTREAM, name="mx.bank.test")
     book >> client("EHLO client.test")

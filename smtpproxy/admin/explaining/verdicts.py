@@ -86,7 +86,7 @@ class Judge:
     def learn(self, knowledge: Knowledge) -> None:
         """Take what was looked up."""
         self._known.add(knowledge.domain)
-        self._recipients.learn(LookUp(knowledge.domain, tlsa=True, sts=True), knowledge)
+        self._recipients.learn(LookUp(knowledge.domain, tlsa=True, sts=True), knowledge, None)
 
     def offers(self, *, upstream_ready: bool) -> bool:
         """Return whether the client is offered STARTTLS."""
