@@ -29,9 +29,9 @@ def type_in(gateway: Gateway, line: str) -> str:
 
 
 def test_a_rule_is_made_disabled_and_switched_on(lab: Lab) -> None:
-    add, enable = re.findall(r"^smtpproxy rules .+$", PAGE.read_text(), re.MULTILINE)
+    clone, add, enable = re.findall(r"^smtpproxy (?:clone|rules) .+$", PAGE.read_text(), re.MULTILINE)
     gateway = lab.gateway(lab.recorder(Script(starttls=False)), Setup())
-    type_in(gateway, "smtpproxy clone proxy-action SMTP-Outgoing.Standard SMTP-Outgoing")
+    type_in(gateway, clone)
     gateway.edit(lambda main: main["policies"][0].update(proxy_action="SMTP-Outgoing"))
     made = type_in(gateway, add).splitlines()
     assert made[0].endswith("SMTP-Outgoing.yaml: number 2 of 3, before 'default'")
