@@ -1,6 +1,7 @@
 """Tell addresses of the Internet from all others, so that what a stranger published makes us dial none of ours.
 
-Source: RFC 6890 (special-purpose addresses); RFC 6052 s2.1 (addresses inside 64:ff9b::/96); RFC 3056 s2 (6to4).
+Source: RFC 6890 (special-purpose addresses); RFC 6052 s2.1 (addresses inside 64:ff9b::/96); RFC 3056 s2 (6to4);
+RFC 4291 s2.4 and RFC 3587 s3 (what is given out of IPv6).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Final
 from smtpproxy.policy.selection import Address
 
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+_GIVEN_OUT: Final = IPv6Network("2000::/3")
+"""All else is of a site (fec0::/10), translated (::/96, 64:ff9b:1::/48) or nobody's; not each Python knows all of it."""
 
 
 def is_public(address: Address) -> bool:
@@ -18,6 +21,8 @@ def is_public(address: Address) -> bool:
     inner = _inner(address) if isinstance(address, IPv6Address) else None
     if inner is not None:
         return is_public(inner)
+    if isinstance(address, IPv6Address) and address not in _GIVEN_OUT:
+        return False
     return address.is_global and not address.is_multicast
 
 
