@@ -125,6 +125,8 @@ def load_policies(file: Path, now_s: float) -> dict[str, Held]:
             document = json.loads(opened.read(_MAX_FILE_OCTETS))
     except FileNotFoundError:
         return {}
+    except RecursionError:
+        raise ValueError("too deep") from None
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError("not of this version")
     return dict(_last(_read_entries(document.get("policies"), now_s), MAX_KEPT))
@@ -150,7 +152,7 @@ def _read_entries(entries: object, now_s: float) -> Iterable[tuple[str, Held]]:
     for entry in entries if isinstance(entries, list) else []:
         try:
             domain, held = _read_entry(entry, now_s)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
         if held.holds(now_s):
             yield domain, held

@@ -93,7 +93,9 @@ def test_a_missing_file_has_no_policies(tmp_path: Path) -> None:
     assert kept(tmp_path / "mta-sts.json") == {}
 
 
-@pytest.mark.parametrize("octets", [b"", b"{", b"[]", b"\xff", b'{"version": 2, "policies": []}', b"null"])
+@pytest.mark.parametrize(
+    "octets", [b"", b"{", b"[]", b"\xff", b'{"version": 2, "policies": []}', b"null", b"[" * 100_000]
+)
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, octets: bytes) -> None:
     file = tmp_path / "mta-sts.json"
     file.write_bytes(octets)
@@ -110,6 +112,7 @@ GOOD = {"domain": "a.example", "id": "1", "mode": "enforce", "max_age": 1000, "m
         None, [], "a", {}, {**GOOD, "domain": "A.example"}, {**GOOD, "domain": "a..b"}, {**GOOD, "mode": "report"},
         {**GOOD, "max_age": "x"}, {**GOOD, "max_age": None}, {**GOOD, "mx": None}, {**GOOD, "mx": 1},
         {**GOOD, "fetched": "x"}, {**GOOD, "fetched": float("nan")}, {**GOOD, "fetched": float("-inf")},
+        {**GOOD, "max_age": float("inf")}, {**GOOD, "fetched": 10**400},
     ],
 )  # fmt: skip
 def test_damaged_entries_are_left_out(tmp_path: Path, damaged: object) -> None:
