@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     Pair = tuple[yaml.Node, yaml.Node]
 
+_COMMENT: Final = "#"
+_COMMA: Final = re.compile(r"\s*,")
+
 
 def inserted(text: str, entries: Sequence[yaml.Node], index: int, new: str) -> str:
     """Put an entry, as it is written, before the one at ``index``, or behind the last."""
@@ -26,12 +30,14 @@ def inserted(text: str, entries: Sequence[yaml.Node], index: int, new: str) -> s
 
 
 def removed(text: str, entries: Sequence[yaml.Node], index: int) -> str:
-    """Remove an entry, with the comma that divides it from another."""
+    """Remove an entry, with the comma that divides it from another; a comment between belongs to the one before."""
     begin, end = start_of(entries[index]), end_of(entries[index])
     if index + 1 < len(entries):
         end = start_of(entries[index + 1])
-    elif index:
+    elif index and _COMMENT not in text[end_of(entries[index - 1]) : begin]:
         begin = end_of(entries[index - 1])
+    elif comma := _COMMA.match(text, end):
+        end = comma.end()
     return text[:begin] + text[end:]
 
 
@@ -67,6 +73,8 @@ def with_value(text: str, root: yaml.Node | None, loc: Sequence[str], value: Val
     if not isinstance(mapping, yaml.MappingNode):
         raise EditError(f"{'.'.join(loc[:known]) or 'the whole of it'} is no mapping")
     old = next((pair for pair in mapping.value if pair[0].value == key), None)
+    if old and _COMMENT in text[start_of(old[1]) : end_of(old[1])]:
+        raise EditError(f"{'.'.join(loc[: known + 1])} is empty but for a comment in its brackets; edit it by hand")
     if is_block(mapping):
         return _with_block(text, mapping, old, {key: value})
     return _with_flow(text, mapping, old, key, flow(value))

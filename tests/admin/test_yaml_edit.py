@@ -153,7 +153,9 @@ def test_rows_in_brackets() -> None:
     assert edited(text, lambda yaml: yaml.move(("rules",), 0, 2)) == (
         "rules: [{name: b},  {name: c, enabled: false}, # the last but one\n  {name: a}]\n"
     )
-    assert edited(text, lambda yaml: yaml.remove(("rules",), 2)) == "rules: [{name: a},  {name: b}]\n"
+    assert edited(text, lambda yaml: yaml.remove(("rules",), 2)) == (
+        "rules: [{name: a},  {name: b}, # the last but one\n  ]\n"
+    )
     assert edited(text, lambda yaml: yaml.remove(("rules",), 0)) == text.replace("{name: a},  ", "")
     assert edited(text, lambda yaml: yaml.insert(("rules",), 3, {"name": "d"})) == text.replace("]", ", {name: d}]")
     assert edited(text, lambda yaml: yaml.put(("rules",), 0, "enabled", value=True)) == text.replace(
@@ -270,3 +272,16 @@ def test_removing_and_switching_change_one_row(file: tuple[str, int], data: st.D
     rows = parse_document(off, "").get("rules")
     assert isinstance(rows, list)
     assert [row["enabled"] for row in rows if isinstance(row, dict) and "enabled" in row] == [False]
+
+
+def test_the_last_entry_in_brackets_takes_no_comment_of_the_one_before_along() -> None:
+    text = "starttls:\n  rules: [\n    {name: a}, # of a\n    {name: b}%s # of b\n  ]\n"
+    for comma in ("", ","):
+        left = edited(text % comma, lambda yaml: yaml.remove(RULES, 1))
+        assert left == "starttls:\n  rules: [\n    {name: a}, # of a\n     # of b\n  ]\n"
+
+
+@pytest.mark.parametrize("text", ["starttls:\n  rules: [ # soon\n  ]\n", "starttls: { # soon\n}\n"])
+def test_a_comment_in_empty_brackets_is_not_overwritten(text: str) -> None:
+    with pytest.raises(EditError, match="by hand"):
+        edited(text, lambda yaml: yaml.insert(RULES, 0, NEW))
