@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +13,7 @@ from rich.text import Text
 
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import configuration_option, format_option
-from smtpproxy.authority.publish import publish, rewrite
+from smtpproxy.authority.publish import locked, publish, rewrite
 from smtpproxy.config.folder import NAME, named_files
 from smtpproxy.config.list_text import ListText, read_list
 from smtpproxy.config.lists import MAX_FILE_OCTETS, PREDEFINED, parse_entry
@@ -26,7 +23,7 @@ from smtpproxy.config.shipped import LISTS
 from smtpproxy.policy.entries import compared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _RELOAD = "a running gateway takes it when it is told to reload, by SIGHUP"
@@ -72,7 +69,7 @@ def add(name: str, entries: tuple[str, ...], configuration_file: Path, *, create
     if create or name in PREDEFINED:
         _create(folder, name)
     file = _file(folder, name, hint="; --create makes it")
-    with _locked(file.parent):
+    with locked(file.parent):
         found = read_list(file)
         lines = {entry: found.lines_of(entry) for entry in wanted}
         new = [entry for entry in wanted if not lines[entry]]
@@ -95,7 +92,7 @@ def remove(name: str, entries: tuple[str, ...], configuration_file: Path) -> Non
     """
     wanted = _parsed(entries)
     file = _file(configuration_file.parent / LISTS, name)
-    with _locked(file.parent):
+    with locked(file.parent):
         found = read_list(file)
         lines = {entry: found.lines_of(entry) for entry in wanted}
         dropped = [line for each in lines.values() for line in each]
@@ -165,17 +162,6 @@ def _create(folder: Path, name: str) -> None:
     file = folder / f"{name}.txt"
     if not file.exists():
         publish(file, b"", 0o644, replace=False)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let nobody else edit a list meanwhile: of two who do, one would lose what it wrote."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 # Output

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import command_line
 from smtpproxy.admin.yaml_edit import YamlText
-from smtpproxy.authority.publish import rewrite
+from smtpproxy.authority.publish import locked, rewrite
 from smtpproxy.config.document import MAX_FILE_OCTETS, dotted, read_text
 from smtpproxy.config.near import one_of, suggestion
 from smtpproxy.config.shipped import ACTIONS, predefined
@@ -107,12 +107,16 @@ class RuleFile:
             CommandError: somebody else has changed the file meanwhile.
         """
         found = read_written(self._main, {self._action: self.yaml.text})
+        with locked(self.path.parent):
+            self._write()
+        keys = tuple(dotted((*place.kind.loc, place.index)) for place in places)
+        return [str(each) for each in found.notices if each.file == str(self.path) and _is_of(each.key, keys)]
+
+    def _write(self) -> None:
         if read_text(self.path, MAX_FILE_OCTETS) != self._before:
             raise CommandError(f"{self.path} was changed by somebody else meanwhile; try again", ExitStatus.TEMPORARY)
         if self.yaml.text != self._before:
             rewrite(self.path, self.yaml.text.encode())
-        keys = tuple(dotted((*place.kind.loc, place.index)) for place in places)
-        return [str(each) for each in found.notices if each.file == str(self.path) and _is_of(each.key, keys)]
 
 
 def _is_of(key: str, rules: Sequence[str]) -> bool:

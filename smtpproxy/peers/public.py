@@ -13,7 +13,7 @@ from smtpproxy.policy.selection import Address
 
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 _GIVEN_OUT: Final = IPv6Network("2000::/3")
-"""All else is of a site (fec0::/10), translated (::/96, 64:ff9b:1::/48) or nobody's; not each Python knows all of it."""
+"""All else is of a site (fec0::/10), translated (::/96, 64:ff9b:1::/48) or nobody's; Python does not know all of it."""
 
 
 def is_public(address: Address) -> bool:

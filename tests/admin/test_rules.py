@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from smtpproxy.admin.cli import commands
 from smtpproxy.admin.exits import CommandError, ExitStatus
+from smtpproxy.admin.rule_file import Kind, RuleFile
 from smtpproxy.admin.rule_words import message_options, message_rule
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.config.shipped import predefined
@@ -514,3 +516,26 @@ def test_the_only_encryption_rule_stays(main_file: Path) -> None:
     message = refused(main_file, "remove", "a", "--action", "Mine")
     assert message.startswith("'a' is the only encryption rule; switch it off: smtpproxy rules disable a --action Mine")
     done(main_file, "disable", "a", "--action", "Mine")
+
+
+def _add_all(main_file: Path, names: list[str]) -> list[str]:
+    """Make rules, and return the names of those that it says it made."""
+    made = []
+    for name in names:
+        try:
+            file = RuleFile(main_file, "Mine")
+            file.yaml.insert(Kind.MESSAGE.loc, 0, {"name": name, "enabled": False, "final": "deny"})
+            file.save()
+        except CommandError as error:
+            assert error.status is ExitStatus.TEMPORARY  # noqa: PT017  # all that may happen
+        else:
+            made.append(name)
+    return made
+
+
+def test_of_two_who_edit_at_once_none_loses_what_it_was_told_is_written(main_file: Path) -> None:
+    batches = [[f"{who}{number}" for number in range(15)] for who in "abcd"]
+    with ThreadPoolExecutor(len(batches)) as pool:
+        made = [name for names in pool.map(_add_all, [main_file] * len(batches), batches) for name in names]
+    assert made
+    assert set(made) <= set(RuleFile(main_file, "Mine").names(Kind.MESSAGE))
