@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from dns.rdata import Rdata
 from dns.rdatatype import RdataType
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
 from smtpproxy.peers.messages import Question, Resolution, addresses_of, text_of
 from smtpproxy.peers.resolver import Resolver
@@ -23,6 +23,9 @@ from smtpproxy.tls.names import ascii_name
 
 MAX_HOSTS: Final = 20
 """Mail exchangers of one domain that are looked at, the preferred ones; big providers have five."""
+
+HOSTS_AT_A_TIME: Final = 4
+"""Of one domain, two questions each: a domain whose servers are slow takes no other domain's turns."""
 
 MAX_ADDRESSES: Final = 64
 """Of one host."""
@@ -62,8 +65,9 @@ class Hosts:
             return Found(Knowledge(domain, mx.answer, mx.secure), mx.until_s)
         alias_of = mx.name if mx.secure and mx.name != domain else None
         names = _exchangers(mx.records) if mx.answer is Answer.FOUND else [(0, domain)]
-        searches = [_Search(self._resolver, tlsa_port).host(name, preference) for preference, name in names]
-        found = await gatherResults([Deferred.fromCoroutine(search) for search in searches], consumeErrors=True)
+        turns = DeferredSemaphore(HOSTS_AT_A_TIME)
+        searches = [turns.run(self._search, name, preference, tlsa_port) for preference, name in names]
+        found: list[tuple[MailHost, float]] = await gatherResults(searches, consumeErrors=True)
         hosts = tuple(host for host, _ in found)
         knowledge = Knowledge(domain, Answer.FOUND, mx.secure, hosts, alias_of=alias_of)
         if mx.answer is Answer.ABSENT:
@@ -71,6 +75,9 @@ class Hosts:
         elif not hosts:
             knowledge = replace(knowledge, answer=Answer.ABSENT)
         return Found(knowledge, min([mx.until_s, *(until_s for _, until_s in found)]))
+
+    def _search(self, name: str, preference: int, tlsa_port: int | None) -> Deferred[tuple[MailHost, float]]:
+        return Deferred.fromCoroutine(_Search(self._resolver, tlsa_port).host(name, preference))
 
     def _ask(self, name: str, kind: RdataType) -> Deferred[Resolution]:
         return self._resolver.resolve(Question(name, kind))
