@@ -10,6 +10,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.options import command_line
 from smtpproxy.admin.yaml_edit import YamlText
 from smtpproxy.authority.publish import locked, rewrite
+from smtpproxy.config.actions import UNUSED_AT
 from smtpproxy.config.document import MAX_FILE_OCTETS, dotted, read_text
 from smtpproxy.config.near import one_of, suggestion
 from smtpproxy.config.shipped import ACTIONS, predefined
@@ -100,7 +101,7 @@ class RuleFile:
         """Write the file if the whole configuration is without mistakes with it; else nothing is changed.
 
         Returns:
-            What is to be known of the rules at ``places``.
+            What is to be known of the rules at ``places``, and whether the file is in use.
 
         Raises:
             ConfigurationErrors: every mistake.
@@ -109,7 +110,7 @@ class RuleFile:
         found = read_written(self._main, {self._action: self.yaml.text})
         with locked(self.path.parent):
             self._write()
-        keys = tuple(dotted((*place.kind.loc, place.index)) for place in places)
+        keys = (dotted(UNUSED_AT), *(dotted((*place.kind.loc, place.index)) for place in places))
         return [str(each) for each in found.notices if each.file == str(self.path) and _is_of(each.key, keys)]
 
     def _write(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.action_checks import check_action
 from smtpproxy.config.action_file import (
@@ -22,6 +22,7 @@ from smtpproxy.config.name_sources import name_sources
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.rule_checks import check_rules
 from smtpproxy.config.section import part, problems
+from smtpproxy.config.shipped import ACTIONS, predefined
 from smtpproxy.policy.model import (
     ActionKind,
     Authentication,
@@ -34,11 +35,16 @@ from smtpproxy.policy.model import (
 from smtpproxy.policy.rules import Audience, EncryptionRule, OnFailure, with_default
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from smtpproxy.config.document import Document
     from smtpproxy.config.problems import Report
     from smtpproxy.policy.entries import Entries
+    from smtpproxy.policy.model import Policy
+
+
+UNUSED_AT: Final = ("kind",)
+"""Where it is told that a file is not used."""
 
 
 def make_actions(
@@ -52,6 +58,17 @@ def make_actions(
         name: _make_action(name, document, profiles, lists, report) if document else None
         for name, document in documents.items()
     }
+
+
+def notice_unused(files: Mapping[str, Document | None], policies: Sequence[Policy], report: Report) -> None:
+    """Tell of every proxy action of one's own that no policy uses: nothing that it says is in force."""
+    used = {policy.action.name for policy in policies}.union(predefined(ACTIONS))
+    for name, document in files.items():
+        if document is not None and name not in used:
+            message = (
+                "no policy uses this proxy action, so nothing in it is in force; name it in a policy's proxy_action"
+            )
+            report.notice(document.problem(UNUSED_AT, message))
 
 
 def _make_action(

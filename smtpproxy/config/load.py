@@ -6,7 +6,7 @@ import socket
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from smtpproxy.config.actions import make_actions
+from smtpproxy.config.actions import make_actions, notice_unused
 from smtpproxy.config.certificates import CertificateLoader
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
@@ -59,7 +59,8 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
     documents = read_folder(folder / PROFILES, report)
     profiles = make_profiles(documents, report)
     lists = read_lists(folder / LISTS, report)
-    actions = make_actions(read_folder(folder / ACTIONS, report), profiles, lists, report)
+    own = read_folder(folder / ACTIONS, report)
+    actions = make_actions(own, profiles, lists, report)
     try:
         document = read_document(path)
     except ConfigurationErrors as errors:
@@ -67,7 +68,7 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
         raise ConfigurationErrors(report.problems, report.notices) from None
     loader = ProfileLoader(documents, profiles, Home.of(path), report)
     configuration = _Assembly(document, Home.of(path), report, host_name or socket.gethostname()).assemble(
-        actions, lists, loader
+        actions, own, lists, loader
     )
     report.conclude()
     if configuration is None:
@@ -86,7 +87,11 @@ class _Assembly:
         self._certificates = CertificateLoader(document, home, report)
 
     def assemble(
-        self, actions: dict[str, ProxyAction | None], lists: dict[str, Entries], profiles: ProfileLoader
+        self,
+        actions: dict[str, ProxyAction | None],
+        files: dict[str, Document | None],
+        lists: dict[str, Entries],
+        profiles: ProfileLoader,
     ) -> Configuration | None:
         self._report.problems.extend(problems(MainFile, self._document))
         document = self._document
@@ -102,6 +107,7 @@ class _Assembly:
         certificates = self._certificates.load(section) if section else None
         profile_files = profiles.load(certificates.trusted if certificates else None)
         policies = PolicyChecks(document, actions, certificates, self._report).run(interception, embedded)
+        notice_unused(files, policies, self._report)
         gateway = self._gateway()
         records = part(RecordsSection, document, "records")
         spool = self._spool()

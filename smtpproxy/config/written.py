@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_file import ActionFile
-from smtpproxy.config.actions import make_actions
+from smtpproxy.config.actions import make_actions, notice_unused
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
 from smtpproxy.config.gateway_file import MainFile
@@ -85,6 +85,7 @@ def read_written(path: Path, edited: Mapping[str, str] = MappingProxyType({})) -
     lists = read_lists(folder / LISTS, report)
     made = make_actions(actions, make_profiles(profiles, report), lists, report)
     document, policies = _read_main(path, made, report)
+    notice_unused(actions, policies, report)
     report.conclude()
     used = list(dict.fromkeys(policy.action for policy in policies))
     own = actions.keys() - predefined(ACTIONS).keys()
