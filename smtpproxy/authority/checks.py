@@ -131,7 +131,7 @@ def _certificate_problem(certificate: x509.Certificate) -> str | None:
     try:
         certificate.extensions  # noqa: B018  # parsed on first use, and everything later relies on it
         key = certificate.public_key()
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
         return "damaged: its key or extensions cannot be parsed; have it issued anew"
     return key_problem(key) or _digest_problem(certificate)
 

@@ -23,7 +23,14 @@ _SIGNATURES = {
     for name, oid in vars(SignatureAlgorithmOID).items()
     if isinstance(oid, x509.ObjectIdentifier)
 }
-_DAMAGE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)

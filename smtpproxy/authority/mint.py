@@ -139,7 +139,7 @@ def _names_of(leaf: Leaf) -> tuple[str, tuple[x509.GeneralName, ...]]:
         with warnings.catch_warnings(action="ignore"):  # a peer's odd serial number is no concern of the log
             certificate = x509.load_der_x509_certificate(leaf.certificate.der)
             return _common_name(certificate), _alternative_names(certificate)
-    except ValueError:  # OpenSSL took what cryptography does not parse
+    except (ValueError, x509.InvalidVersion):  # OpenSSL took what cryptography does not parse
         return "", ()
 
 

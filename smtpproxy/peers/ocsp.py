@@ -98,7 +98,7 @@ def subject_of(certificate: bytes, issuer: bytes) -> Subject | None:
         with warnings.catch_warnings(action="ignore"):
             leaf, above = map(x509.load_der_x509_certificate, (certificate, issuer))
             extensions = leaf.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
         return None
     return Subject(leaf, above, next(_responders(extensions), None), _must_staple(extensions))
 

@@ -45,6 +45,11 @@ _NO_NAME: Final = "no-name"
 _MALFORMED: Final = "malformed"
 _REFUSED: Final = "refused"
 
+_UNREADABLE: Final = (
+    ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType
+)  # fmt: skip
+"""What parsing raises: whoever sends a certificate that OpenSSL takes must not end the process for all others."""
+
 _TOKENS: Final = (
     ("maximum", "too-complex"),
     ("no interior errors", _NO_PATH),
@@ -100,7 +105,7 @@ def opinion_of(store: Store | None, leaf: bytes, issuers: Sequence[bytes]) -> Op
         with warnings.catch_warnings(action="ignore"):
             certificate, *intermediates = map(x509.load_der_x509_certificate, (leaf, *issuers))
             subject = _subject(certificate, store)
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         return _MALFORMED, str(error)
     if subject is None:
         return _NO_NAME, "the certificate has no name that could be asked for"
@@ -143,7 +148,7 @@ def _parsable(authorities: Iterable[bytes]) -> Iterator[x509.Certificate]:
     """OpenSSL takes roots that others do not parse: those are not trusted here."""
     with warnings.catch_warnings(action="ignore"):
         for authority in authorities:
-            with suppress(ValueError):
+            with suppress(*_UNREADABLE):
                 yield x509.load_der_x509_certificate(authority)
 
 

@@ -65,7 +65,7 @@ def load_revocation_lists(path: Path, trust: TrustStore, now: datetime) -> list[
     try:
         lists = [x509.load_pem_x509_crl(block) for block in blocks] if blocks else [x509.load_der_x509_crl(data)]
         return [_checked(each, trust, now) for each in lists]
-    except (ValueError, openssl.OpenSslError):
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, openssl.OpenSslError):
         raise RevocationListError("is no revocation list in PEM or DER, or a damaged one; fetch it anew") from None
 
 

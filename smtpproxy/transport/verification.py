@@ -46,6 +46,9 @@ MAX_SENT_OCTETS = 32 * 1024
 MAX_DETAIL_OCTETS = 200
 """A log line's share for the library's words."""
 
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+"""What parsing a certificate raises that OpenSSL takes."""
+
 _CERTIFICATE_REFUSED = "certificate verify failed"
 
 _CHAIN_REASONS = {
@@ -246,7 +249,7 @@ def _names_and_end(der: bytes) -> tuple[list[x509.GeneralName], int]:
             certificate = x509.load_der_x509_certificate(der)
             end = int(certificate.not_valid_after_utc.timestamp())
             return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value), end
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return [], end
 
 

@@ -88,6 +88,14 @@ def test_what_cannot_be_read(root: Pair) -> None:
     assert opinion_of(None, leaf, ())[0] == "no-path"
 
 
+def test_a_certificate_of_no_version_ends_nothing(root: Pair) -> None:
+    leaf = make_leaf(root).certificate
+    odd = bytearray(der_of(root.certificate)[0])
+    odd[odd.index(b"\xa0\x03\x02\x01\x02") + 4] = 77  # OpenSSL takes it
+    token, _ = opinion_of(Store([root.certificate]), der_of(leaf)[0], [bytes(odd)])
+    assert token == "malformed"
+
+
 def test_a_maze_of_issuers_ends() -> None:
     lax = lax_root()
     began_s = time.process_time()

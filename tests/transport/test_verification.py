@@ -404,3 +404,9 @@ def test_the_detail_is_printable_and_short() -> None:
     assert failure.detail.isascii()
     assert failure.detail.isprintable()
     assert len(failure.detail) == 200
+
+
+def test_a_certificate_of_no_version_has_no_names() -> None:
+    der = bytearray(make_leaf(make_root()).certificate.public_bytes(Encoding.DER))
+    der[der.index(b"\xa0\x03\x02\x01\x02") + 4] = 77  # OpenSSL takes it
+    assert parse_peer_certificate(bytes(der)).dns_names == ()
