@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 UNUSED_AT: Final = ("kind",)
 """Where it is told that a file is not used."""
 
+_UNUSED: Final = "no policy uses this proxy action, so nothing in it is in force; name it in a policy's proxy_action"
+
 
 def make_actions(
     documents: Mapping[str, Document | None],

@@ -35,6 +35,9 @@ MAX_NAMES: Final = 16384
 NAME_LIFETIME_S: Final = 24 * 60 * 60.0
 """A name serves for SNI alone, and one of yesterday is better than none."""
 
+NAME_HOLD_S: Final = 60 * 60.0
+"""Longer than a sender waits before it tries again."""
+
 _QUESTIONS_IN_TURN: Final = 3
 """MX, then addresses, then TLSA: each has the resolver's time."""
 
@@ -69,7 +72,7 @@ class _Name(NamedTuple):
     """What an address is known by, and whether a rule names the domain that says so."""
 
     name: str
-    until_s: float
+    since_s: float
     is_watched: bool
 
 
@@ -85,7 +88,7 @@ class Directory:
     def __init__(self, reactor: Any, resolver: Resolver, sts: StsSource | None = None) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._resolver = resolver
-        self._hosts = Hosts(resolver)
+        self._hosts = Hosts(reactor, resolver)
         self._sts = sts
         self._cache: Cache[_Wanted, Knowledge] = Cache(MAX_DOMAINS, reactor.seconds)
         self._names: Lru[Address, _Name] = Lru(MAX_NAMES)
@@ -127,12 +130,12 @@ class Directory:
         """Return the most that a look-up takes; what of it is slow by itself ends before, and costs nothing else."""
         question_s = self._resolver.timeout_s
         policy_s = question_s + self._sts.patience_s if sts and self._sts else 0.0
-        return max(_QUESTIONS_IN_TURN * question_s, policy_s + _MARGIN_S)
+        return max(_QUESTIONS_IN_TURN * question_s, policy_s) + _MARGIN_S
 
     def name_of(self, address: Address) -> str | None:
         """Return the mail exchanger that an address was lately known by, ``None`` if it is not known."""
         named = self._names.get(address)
-        return named.name if named and self._reactor.seconds() < named.until_s else None
+        return named.name if named and self._reactor.seconds() < named.since_s + NAME_LIFETIME_S else None
 
     def watch(self, domains: Iterable[str]) -> None:
         """Look these domains up ahead and again and again, instead of those watched so far, so that names are known."""
@@ -158,20 +161,24 @@ class Directory:
         return Lasting(found.knowledge, found.until_s - self._reactor.seconds())
 
     def _remember(self, knowledge: Knowledge) -> None:
-        """Keep the names of addresses, of several the preferred one; of several domains the one asked for last.
+        """Keep the names of addresses, of several the preferred one; of several domains the first, for a while.
 
-        A recipient that was deferred for want of a name comes again, and finds it known. A domain that no rule names
-        takes no address from one that rules do name: anybody can say that his mail exchanger is at some address.
+        A recipient that was deferred for want of a name comes again, and finds it known. Who has an address keeps it
+        long enough for that, or two domains would take it from each other at each look-up. A domain that no rule names
+        takes none from one that rules do name: anybody can say that his mail exchanger is at some address.
         """
-        until_s, is_watched = self._reactor.seconds() + NAME_LIFETIME_S, knowledge.domain in self._watched
-        for host in reversed(knowledge.hosts):
+        mine = knowledge.domain in self._watched
+        for host in knowledge.hosts:
             for address in host.addresses:
-                if is_watched or not self._is_taken(address):
-                    self._names.put(address, _Name(host.name, until_s, is_watched))
+                if not self._is_taken(address, mine=mine):
+                    self._names.put(address, _Name(host.name, self._reactor.seconds(), mine))
 
-    def _is_taken(self, address: Address) -> bool:
+    def _is_taken(self, address: Address, *, mine: bool) -> bool:
         named = self._names.get(address)
-        return named is not None and named.is_watched and self._reactor.seconds() < named.until_s
+        if named is None or (mine and not named.is_watched):
+            return False
+        kept_s = NAME_LIFETIME_S if named.is_watched and not mine else NAME_HOLD_S
+        return bool(self._reactor.seconds() < named.since_s + kept_s)
 
 
 def _unknown(failure: Failure, domain: str) -> Knowledge:

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from dns.rdata import Rdata
 from dns.rdatatype import RdataType
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.python.failure import Failure
 
 from smtpproxy.peers.messages import Question, Resolution, addresses_of, text_of
 from smtpproxy.peers.resolver import Resolver
@@ -26,6 +27,12 @@ MAX_HOSTS: Final = 20
 
 HOSTS_AT_A_TIME: Final = 4
 """Of one domain, two questions each: a domain whose servers are slow takes no other domain's turns."""
+
+UNKNOWN_LIFETIME_S: Final = 10.0
+"""How long it is kept that a host was slow."""
+
+_QUESTIONS_IN_TURN: Final = 2
+"""Addresses, then TLSA: each has the resolver's time."""
 
 MAX_ADDRESSES: Final = 64
 """Of one host."""
@@ -45,12 +52,14 @@ class Hosts:
     """Looks up.
 
     Args:
+        reactor: Twisted's.
         resolver: asks for each record.
     """
 
-    __slots__ = ("_resolver",)
+    __slots__ = ("_reactor", "_resolver")
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, reactor: Any, resolver: Resolver) -> None:  # noqa: ANN401
+        self._reactor = reactor
         self._resolver = resolver
 
     async def find(self, domain: str, tlsa_port: int | None) -> Found:
@@ -66,7 +75,7 @@ class Hosts:
         alias_of = mx.name if mx.secure and mx.name != domain else None
         names = _exchangers(mx.records) if mx.answer is Answer.FOUND else [(0, domain)]
         turns = DeferredSemaphore(HOSTS_AT_A_TIME)
-        searches = [turns.run(self._search, name, preference, tlsa_port) for preference, name in names]
+        searches = [self._in_time(turns, name, preference, tlsa_port) for preference, name in names]
         found: list[tuple[MailHost, float]] = await gatherResults(searches, consumeErrors=True)
         hosts = tuple(host for host, _ in found)
         knowledge = Knowledge(domain, Answer.FOUND, mx.secure, hosts, alias_of=alias_of)
@@ -75,6 +84,26 @@ class Hosts:
         elif not hosts:
             knowledge = replace(knowledge, answer=Answer.ABSENT)
         return Found(knowledge, min([mx.until_s, *(until_s for _, until_s in found)]))
+
+    def _in_time(
+        self, turns: DeferredSemaphore, name: str, preference: int, tlsa_port: int | None
+    ) -> Deferred[tuple[MailHost, float]]:
+        """One whose turn does not come, or that is slow, is a host of which nothing is known."""
+        searching: Deferred[tuple[MailHost, float]] = turns.run(self._search, name, preference, tlsa_port)
+        timer = self._reactor.callLater(_QUESTIONS_IN_TURN * self._resolver.timeout_s, searching.cancel)
+        unknown = MailHost(name, preference, frozenset(), tlsa=_UNKNOWN)
+        return searching.addBoth(self._settle, timer, unknown)
+
+    def _settle(
+        self,
+        found: tuple[MailHost, float] | Failure,
+        timer: Any,  # noqa: ANN401 - Twisted's
+        unknown: MailHost,
+    ) -> tuple[MailHost, float] | Failure:
+        if timer.active():
+            timer.cancel()
+            return found
+        return (unknown, self._reactor.seconds() + UNKNOWN_LIFETIME_S) if isinstance(found, Failure) else found
 
     def _search(self, name: str, preference: int, tlsa_port: int | None) -> Deferred[tuple[MailHost, float]]:
         return Deferred.fromCoroutine(_Search(self._resolver, tlsa_port).host(name, preference))

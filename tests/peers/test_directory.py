@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from smtpproxy.lru import CacheFigures
-from smtpproxy.peers.directory import NAME_LIFETIME_S, Directory
+from smtpproxy.peers.directory import NAME_HOLD_S, NAME_LIFETIME_S, Directory
 from smtpproxy.peers.exchange import NameServer
 from smtpproxy.peers.hosts import MAX_HOSTS
 from smtpproxy.peers.refreshing import INTERVAL_S, MAX_WATCHED, ROUND_S
@@ -258,12 +258,35 @@ class DirectoryTests(TestCase):
         self.time.clock.advance(NAME_LIFETIME_S)
         assert self.directory.name_of(address) is None
 
-    async def test_an_address_of_many_domains_is_known_by_the_one_asked_for_last(self) -> None:
+    async def test_an_address_of_many_domains_is_known_by_one_of_them_for_a_while(self) -> None:
         self.server.says("other.test", "MX", "10 mx.other.test.")
         self.server.says("mx.other.test", "A", "192.0.2.1")
-        for domain, name in ((DOMAIN, MX), ("other.test", "mx.other.test"), (DOMAIN, MX)):
+        address = ip_address("192.0.2.1")
+        for domain in (DOMAIN, "other.test", DOMAIN):
             await self.look_up(domain)
-            assert self.directory.name_of(ip_address("192.0.2.1")) == name
+            assert self.directory.name_of(address) == MX
+        self.time.clock.advance(NAME_HOLD_S)
+        await self.look_up("other.test")
+        assert self.directory.name_of(address) == "mx.other.test"
+        await self.look_up()
+        assert self.directory.name_of(address) == "mx.other.test"
+
+    async def test_slow_mail_exchangers_cost_nothing_but_themselves(self) -> None:
+        slow = [f"slow{number}.test" for number in range(10)]
+        self.server.table[DOMAIN, "MX"] = Says(
+            (f"{DOMAIN}. 300 IN MX 10 {MX}.", *(f"{DOMAIN}. 300 IN MX 20 {name}." for name in slow))
+        )
+        for name in slow:
+            self.server.says(name, "A", silent=True)
+            self.server.says(name, "AAAA", silent=True)
+        looking = self.directory.look_up(DOMAIN, tlsa=True, sts=False)
+        await self.server.until_asked(12)  # MX, four hosts, the good one's TLSA, and the host that comes in its place
+        for _ in range(8):
+            self.time.clock.advance(PATIENCE_S / 4)
+        knowledge = await looking
+        assert knowledge.answer is Answer.FOUND
+        assert [host.name for host in knowledge.hosts if host.addresses] == [MX]
+        assert all(host.tlsa.answer is Answer.FAILED for host in knowledge.hosts if not host.addresses)
 
     async def test_a_domain_that_no_rule_names_takes_no_address_from_one_that_rules_do_name(self) -> None:
         address = ip_address("192.0.2.1")

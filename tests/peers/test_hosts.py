@@ -8,6 +8,7 @@ import dns.rdata
 from dns.rdataclass import IN
 from dns.rdatatype import RdataType
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 
 from smtpproxy.peers.hosts import HOSTS_AT_A_TIME, Found, Hosts
 from smtpproxy.peers.messages import Question, Resolution
@@ -23,6 +24,7 @@ class SlowServers:
     def __init__(self, hosts: int) -> None:
         self.names = [f"mx{number}.example.com" for number in range(hosts)]
         self.waiting: list[Deferred[Resolution]] = []
+        self.timeout_s = 5.0
 
     def resolve(self, question: Question) -> Deferred[Resolution]:
         if question.kind is RdataType.MX:
@@ -34,7 +36,7 @@ class SlowServers:
 
 def test_a_domain_with_many_slow_mail_exchangers_takes_few_turns() -> None:
     servers, found = SlowServers(20), list[Found]()
-    Deferred.fromCoroutine(Hosts(cast("Resolver", servers)).find(DOMAIN, None)).addCallback(found.append)
+    Deferred.fromCoroutine(Hosts(Clock(), cast("Resolver", servers)).find(DOMAIN, None)).addCallback(found.append)
     asked = 0
     while servers.waiting:
         assert len(servers.waiting) <= 2 * HOSTS_AT_A_TIME
