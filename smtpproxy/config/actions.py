@@ -63,7 +63,12 @@ def make_actions(
 
 
 def notice_unused(files: Mapping[str, Document | None], policies: Sequence[Policy], report: Report) -> None:
-    """Tell of every proxy action of one's own that no policy uses: nothing that it says is in force."""
+    """Tell of every proxy action of one's own that no policy uses: nothing that it says is in force.
+
+    Where there are mistakes, the policy that would use it may be one of them.
+    """
+    if report.problems:
+        return
     used = {policy.action.name for policy in policies}.union(predefined(ACTIONS))
     for name, document in files.items():
         if document is not None and name not in used:

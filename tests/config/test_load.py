@@ -49,11 +49,13 @@ def load(home: Path, text: str = POLICY, **files: str) -> Configuration:
     return load_configuration(home / "config" / "smtpproxy.yaml")
 
 
+UNUSED = "no policy uses this proxy action"
+
+
 def notices(home: Path, text: str = POLICY, **files: str) -> list[str]:
-    prefix = f"{home}/config/"
-    return [
-        notice.removeprefix(prefix) for notice in load(home, text, **files).notices if " on port 465 " not in notice
-    ]
+    """Notices, but for those of port 465 and of files that no policy uses, which come with nearly every test."""
+    found = (notice.removeprefix(f"{home}/config/") for notice in load(home, text, **files).notices)
+    return [notice for notice in found if " on port 465 " not in notice and UNUSED not in notice]
 
 
 def test_defaults(home: Path) -> None:
@@ -379,6 +381,14 @@ def test_notice_of_a_key_that_others_may_read(home: Path) -> None:
     (line,) = notices(home)
     assert line.startswith("smtpproxy.yaml:1:1: certificates.proxy_server[0]: ")
     assert "chmod 0600" in line
+
+
+def test_notice_of_a_proxy_action_that_no_policy_uses(home: Path) -> None:
+    prefix = f"{home}/config/proxy-actions/Mine.yaml:1:7: kind: "
+    text = "no policy uses this proxy action, so nothing in it is in force; name it in a policy's proxy_action"
+    assert f"{prefix}{text}" in load(home, actions_Mine="kind: client\n").notices
+    used = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    assert not any(UNUSED in notice for notice in load(home, used, actions_Mine="kind: client\n").notices)
 
 
 def test_notices_come_with_errors_too(home: Path) -> None:

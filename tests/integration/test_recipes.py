@@ -190,3 +190,11 @@ def test_with_postfix_as_the_sender_a_refusal_comes_back_as_a_bounce_that_says_w
     )
     assert b"Diagnostic-Code: smtp; 550 5.7.4" in bounce
     assert b"a@bank.example" in bounce
+
+
+def test_dane_and_mta_sts(lab: Lab) -> None:
+    """Of what is published, `test_dane` tells; here nobody answers, so nothing may go where it is demanded."""
+    setup = recipes.setup("DANE and MTA-STS", main={"resolver": {"servers": ["127.0.0.1:1"], "timeout": "1s"}})
+    gateway = lab.gateway(lab.recorder(), setup)
+    heard = answers(gateway, "a@mail.signed.example", "b@other.example")
+    assert heard == [b"451 4.4.3", b"250 2.0.0"]
