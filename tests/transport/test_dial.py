@@ -66,6 +66,13 @@ class DialTests(StreamCase):
         self.addCleanup(listener.close)
         return listener
 
+    def refusing(self) -> int:
+        """A port that is taken, so that nobody else listens there, and refuses all."""
+        taken = socket.socket()
+        self.addCleanup(taken.close)
+        taken.bind((HOST, 0))
+        return int(taken.getsockname()[1])
+
     def deaf(self) -> int:
         """A port whose queue is full: it answers no SYN any more."""
         listener = socket.create_server((HOST, 0), backlog=0)
@@ -131,9 +138,10 @@ class DialTests(StreamCase):
         assert owner.reasons == ["connection-refused"]
 
     async def test_the_next_address_is_tried(self) -> None:
-        listener = self.server(OTHER_HOST)
+        port = self.refusing()
+        listener = self.server(OTHER_HOST, port)
         owner, names = Dialler(), Names(HOST, OTHER_HOST)
-        dial(cast("Reactor", names), "mx.test", listener.getsockname()[1], owner)
+        dial(cast("Reactor", names), "mx.test", port, owner)
         names.answer()
         await owner.saw("dialled")
         assert owner.stream is not None
