@@ -92,7 +92,6 @@ class Directory:
         self._sts = sts
         self._cache: Cache[_Wanted, Knowledge] = Cache(MAX_DOMAINS, reactor.seconds)
         self._names: Lru[Address, _Name] = Lru(MAX_NAMES)
-        self._watched: dict[str, None] = {}
         self._refreshing = Refreshing(reactor, lambda domain: self.look_up(domain, tlsa=False, sts=False))
 
     @property
@@ -139,8 +138,7 @@ class Directory:
 
     def watch(self, domains: Iterable[str]) -> None:
         """Look these domains up ahead and again and again, instead of those watched so far, so that names are known."""
-        self._watched = dict.fromkeys(filter(None, map(ascii_name, domains)))
-        self._refreshing.watch(self._watched)
+        self._refreshing.watch(filter(None, map(ascii_name, domains)))
 
     def stop(self) -> None:
         """End what is under way; every look-up fails from now on."""
@@ -167,7 +165,7 @@ class Directory:
         long enough for that, or two domains would take it from each other at each look-up. A domain that no rule names
         takes none from one that rules do name: anybody can say that his mail exchanger is at some address.
         """
-        mine = knowledge.domain in self._watched
+        mine = self._refreshing.watches(knowledge.domain)
         for host in knowledge.hosts:
             for address in host.addresses:
                 if not self._is_taken(address, mine=mine):

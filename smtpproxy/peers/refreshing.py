@@ -49,6 +49,10 @@ class Refreshing:
         if self._left:
             self._later(0)
 
+    def watches(self, domain: str) -> bool:
+        """Return whether a domain is watched."""
+        return domain in self._watched
+
     def stop(self) -> None:
         """Watch nothing any more."""
         self._watched, self._left = {}, deque()

@@ -39,14 +39,14 @@ class Destination:
         knowledge: of its domain, ``None`` where it was not looked up.
         honoured: what is honoured because the destination publishes it.
         now_s: the time of day, in seconds since the epoch.
-        name: what the next connection would ask upstream for by SNI; ``None`` if nobody can tell.
+        next_name: what the next connection would ask upstream for by SNI; ``None`` if nobody can tell.
     """
 
     recipient: Path
     knowledge: Knowledge | None
     honoured: PeerPolicies
     now_s: float
-    name: str | None = None
+    next_name: str | None = None
 
 
 def wants_name(legs: LegFacts, destination: Destination) -> bool:
@@ -60,7 +60,7 @@ def wants_name(legs: LegFacts, destination: Destination) -> bool:
     host = knowledge.host_at(legs.address)
     if host is None or legs.upstream.server_name == host.name:
         return False
-    return destination.name is None or destination.name == host.name
+    return destination.next_name in (None, host.name)
 
 
 def may_want_name(legs: LegFacts) -> bool:

@@ -34,15 +34,11 @@ def judge_by_dane(requirement: Requirement, legs: LegFacts, destination: Destina
     state = _dane_state(legs, destination)
     if state is DaneState.MATCHED or (not demanded and state in _NO_DANE):
         return ALLOW
+    if state is DaneState.UNUSABLE and not demanded and legs.reached is Reached.ENCRYPTED:
+        return ALLOW  # TLS is due, be it unauthenticated (RFC 7672 s2.2)
     if state is DaneState.FAILED:
         return LOOK_UP_FAILED
-    if legs.reached is not Reached.ENCRYPTED:
-        return tls_refusal(legs.reached, requirement.on_failure)
-    if not demanded and state is DaneState.UNUSABLE:  # TLS is due, be it unauthenticated (RFC 7672 s2.2)
-        return ALLOW
-    if state is DaneState.MISMATCHED and wants_name(legs, destination):
-        return NAME_LEARNT
-    return certificate_refusal(f"dane-{state.value}", requirement.on_failure)
+    return _refusal(requirement, legs, destination, f"dane-{state.value}", by_name=state is DaneState.MISMATCHED)
 
 
 def judge_by_mta_sts(requirement: Requirement, legs: LegFacts, destination: Destination) -> Decision:
@@ -55,11 +51,18 @@ def judge_by_mta_sts(requirement: Requirement, legs: LegFacts, destination: Dest
         return ALLOW
     if state is StsState.FAILED:
         return LOOK_UP_FAILED
+    return _refusal(requirement, legs, destination, f"mta-sts-{state.value}", by_name=state is StsState.BROKEN)
+
+
+def _refusal(
+    requirement: Requirement, legs: LegFacts, destination: Destination, because: str, *, by_name: bool
+) -> Decision:
+    """Refuse what is not met; ``by_name``: another name might have brought another certificate."""
     if legs.reached is not Reached.ENCRYPTED:
         return tls_refusal(legs.reached, requirement.on_failure)
-    if state is StsState.BROKEN and wants_name(legs, destination):
+    if by_name and wants_name(legs, destination):
         return NAME_LEARNT
-    return certificate_refusal(f"mta-sts-{state.value}", requirement.on_failure)
+    return certificate_refusal(because, requirement.on_failure)
 
 
 def _sts_state(legs: LegFacts, destination: Destination) -> StsState:

@@ -35,7 +35,7 @@ class _Known:
 
     wanted: LookUp
     knowledge: Knowledge
-    name: str | None
+    next_name: str | None
 
     def joined_with(self, wanted: LookUp) -> LookUp:
         """Return what must be looked up so that both have what they want."""
@@ -78,9 +78,9 @@ class Recipients:
         if len(self._known):
             self._known = Lru(self._room)
 
-    def learn(self, wanted: LookUp, knowledge: Knowledge, name: str | None) -> None:
+    def learn(self, wanted: LookUp, knowledge: Knowledge, next_name: str | None) -> None:
         """Keep what a look-up found, and what the next connection would ask upstream for."""
-        self._known.put(wanted.domain, _Known(wanted, knowledge, name))
+        self._known.put(wanted.domain, _Known(wanted, knowledge, next_name))
 
     def ask(self, sender: Path, recipient: Path) -> Asked:
         """Find the rules that are for a recipient."""
@@ -148,7 +148,7 @@ class Recipients:
         now_s = self._circumstances.wall()
         if known is None:
             return Destination(recipient, None, self._honoured, now_s)
-        return Destination(recipient, known.knowledge, self._honoured, now_s, known.name)
+        return Destination(recipient, known.knowledge, self._honoured, now_s, known.next_name)
 
     def _judge(self, rule: EncryptionRule, asked: Asked, legs: LegFacts) -> Decision:
         decision = judge_sender(rule.sender, rule.sender_match, legs, asked.sender)
