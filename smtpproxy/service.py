@@ -31,6 +31,7 @@ from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import bindings
 from smtpproxy.net.listening import ListenError, status_of
+from smtpproxy.net.loops import Loops
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
@@ -188,6 +189,7 @@ class Workshop:
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
         self._spool_usage = SpoolUsage()
         self._broken_tls = BrokenTls()
+        self._loops = Loops()
         self._directories = Directories(self._directory)
         self.records = RecordFiles()
 
@@ -213,8 +215,9 @@ class Workshop:
         interception = configuration.interception
         return Generation(
             configuration.policies,
-            bindings(configuration.policies, interception.listen, interception.ports),
+            bindings(configuration.policies, interception),
             equipment,
+            mode=interception.mode,
             gateway_name=configuration.gateway.name,
             drain_timeout_s=configuration.gateway.drain_timeout_s,
             parts=[lease, known, equipment.examiner, *reports, *parts],
@@ -276,4 +279,5 @@ class Workshop:
             broken_tls=self._broken_tls,
             directory=directory,
             write=write,
+            loops=self._loops,
         )

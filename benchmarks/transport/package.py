@@ -88,6 +88,9 @@ class StreamLeg:
         """The connection is gone."""
         self.owner.ended(self)
 
+    def dial_begun(self, local: tuple[str, int]) -> None:
+        """No matter here."""
+
     def dial_succeeded(self, stream: Stream) -> None:
         """Upstream's connection stands."""
         self.stream = stream

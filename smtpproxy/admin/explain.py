@@ -97,13 +97,17 @@ def explain_command(  # noqa: PLR0913 - options
 
 
 def _look(question: Question, terms: Terms, configuration: Configuration) -> Now:
+    upstream = question.upstream(terms.policy)
+    if upstream is None:
+        message = f"'{terms.policy.name}' dials what the client dialled; say what that is with --destination"
+        raise CommandError(message, ExitStatus.USAGE)
     profile, trusted = terms.upstream_profile, configuration.certificates.trusted
     files = files_of(configuration, profile)
     helo = configuration.gateway.name.encode("ascii")
     means = Means(probing_context(profile, files), helo, _DIAL_S, ocsp=profile.ocsp)
     private = configuration.private_policy_hosts
     names = Names(domains_of(question.recipients), configuration.resolver, trusted, private)
-    visit = Visit(lambda known: probe(target_of(terms, known.values()), means), profile, files.trust)
+    visit = Visit(lambda known: probe(target_of(terms, upstream, known.values()), means), profile, files.trust)
     known, found = ask_and_visit(names, visit)
     return look(question, terms, found, known)
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smtpproxy.admin.metrics_server import MetricsServer
-from smtpproxy.config.values import Endpoint
+from smtpproxy.endpoint import Endpoint
 
 _log = Logger(namespace="smtpproxy")
 

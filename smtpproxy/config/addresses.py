@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from smtpproxy.config.forms import TEXT_SCHEMA, Form, bounded, parse_text, refusal
 from smtpproxy.config.problems import shown
-from smtpproxy.config.values import Endpoint
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.rules import Network
 from smtpproxy.tls.names import ascii_name
 
@@ -27,6 +27,14 @@ _IPV6: Final = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*"  # what it lets by, the parser
 _IPV4_LENGTH: Final = "(?:[12]?[0-9]|3[0-2])"
 _IPV6_LENGTH: Final = "(?:1[01][0-9]|12[0-8]|[1-9]?[0-9])"
 _WANTED: Final = "give an IP address or a network such as 192.0.2.0/24"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or its loopback address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def parse_network(text: str) -> Network:

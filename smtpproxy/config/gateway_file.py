@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated, ClassVar
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, GetCoreSchemaHandler, GetPydanticSchema, ValidatorFunctionWrapHandler
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
-from smtpproxy.config.addresses import ANY, Address, AddressAndPort, Host, HostName, LoopbackAddress, Networks
+from smtpproxy.config.addresses import (
+    ANY,
+    Address,
+    AddressAndPort,
+    Host,
+    HostName,
+    LoopbackAddress,
+    Networks,
+)
 from smtpproxy.config.fields import Derived, SchemaOf
 from smtpproxy.config.forms import FilePath, Form, Port, Switch, Text, refusal, words
 from smtpproxy.config.measures import duration, size
-from smtpproxy.config.policies import DEFAULT_ACTIONS
+from smtpproxy.config.policies import DEFAULT_ACTIONS, EMBEDDED, ORIGINAL_DESTINATION, default_source
 from smtpproxy.config.problems import shown
 from smtpproxy.config.published import MtaStsSection, TlsrptSection
 from smtpproxy.config.resolver import ResolverSection
 from smtpproxy.config.section import Section
-from smtpproxy.policy.model import Direction, TlsSupport
+from smtpproxy.policy.model import Direction, InterceptionMode, OnStop, SendClient, SourceAddress, TlsSupport
 from smtpproxy.tls.names import ascii_name
 
 
@@ -50,6 +61,11 @@ class GatewaySection(Section):
     )
 
 
+_MODES = {each.value: each for each in InterceptionMode if each is not InterceptionMode.PROXY_PROTOCOL}
+_SENT = {SendClient.NONE.value: SendClient.NONE}
+_SENT_LATER = [each.value for each in SendClient if each is not SendClient.NONE]
+
+
 class PortsSection(Section):
     """The ports by how their connections begin: in clear (`smtp`) or with TLS (`smtps`)."""
 
@@ -60,17 +76,30 @@ class PortsSection(Section):
 class InterceptionSection(Section):
     """How connections come to the proxy."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"trusted_balancers", "on_stop"})
-
-    mode: Annotated[str, words({"explicit": "explicit"}, "tproxy", "redirect", "proxy_protocol")] = Field(
-        default="explicit", description="`explicit`: clients dial the gateway."
+    mode: Annotated[InterceptionMode, words(_MODES, "proxy_protocol")] = Field(
+        default=InterceptionMode.EXPLICIT,
+        description="How the gateway learns what a client dialled: `explicit` it is the gateway itself; `tproxy` the "
+        "kernel hands over connections to other addresses as they are; `redirect` the kernel changes their destination "
+        "to the gateway, and tells; `proxy_protocol` a balancer in front tells by a PROXY header.",
     )
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = Field(
         default=("0.0.0.0", "::"),  # noqa: S104  # a gateway serves the network
         description="The addresses that ports are bound on.",
     )
     ports: PortsSection = Field(
-        default=PortsSection(), description="The ports; each is bound if an enabled policy takes its kind."
+        default=PortsSection(),
+        description="The ports; each is bound if an enabled policy takes its kind. With `tproxy` and `redirect` also "
+        "the ports of other servers whose connections are taken.",
+    )
+    trusted_balancers: tuple[Networks, ...] = Field(
+        default=(),
+        description="Who may send a PROXY header, and must; anybody else is refused.",
+        json_schema_extra={"default": "none"},
+    )
+    on_stop: Annotated[OnStop, words({each.value: each for each in OnStop})] = Field(
+        default=OnStop.BLOCK,
+        description="What becomes of the traffic of a stopped gateway: `block` it is dropped, and senders try again; "
+        "`pass` it goes on its way uninspected.",
     )
 
 
@@ -82,23 +111,31 @@ class UpstreamSection(Section):
     smtps: Port = Field(default=465, description="Its port for sessions that begin with TLS.")
 
 
-_HOST_OR_EMBEDDED = "use {host: NAME, smtp: 25, smtps: 465} or embedded"
+_UpstreamWord: TypeAlias = Literal["embedded", "original_destination"]
+_UPSTREAMS = f"use {ORIGINAL_DESTINATION}, {{host: NAME, smtp: 25, smtps: 465}} or {EMBEDDED}"
 
 
-def _host_or_embedded(value: object, handler: ValidatorFunctionWrapHandler) -> UpstreamSection | None:
-    if value == "embedded":
-        return None
-    if value == "original_destination":
-        raise refusal(f"'original_destination' is not available yet; {_HOST_OR_EMBEDDED}")
+def _host_or_word(value: object, handler: ValidatorFunctionWrapHandler) -> UpstreamSection | _UpstreamWord:
+    if value in (EMBEDDED, ORIGINAL_DESTINATION):
+        word: _UpstreamWord = value
+        return word
     if not isinstance(value, dict):
-        raise refusal(f"{shown(value)} is not allowed here; {_HOST_OR_EMBEDDED}")
+        raise refusal(f"{shown(value)} is not allowed here; {_UPSTREAMS}")
     section: UpstreamSection = handler(value)
     return section
 
 
-def _or_embedded(schema: JsonSchemaValue) -> JsonSchemaValue:
-    section, _null = schema["anyOf"]
-    return {"anyOf": [section, {"const": "embedded"}]}
+def _section_schema(_: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """What is no word is looked at as a section only, so that each mistake in it is told where it stands."""
+    return no_info_wrap_validator_function(_host_or_word, handler.generate_schema(UpstreamSection))
+
+
+def _or_word(schema: JsonSchemaValue) -> JsonSchemaValue:
+    return {"anyOf": [schema, {"enum": [ORIGINAL_DESTINATION, EMBEDDED]}]}
+
+
+def _default_source(around: Sequence[Any]) -> str:
+    return default_source(around[-1].upstream, around[0].interception.mode).value
 
 
 _USE = words({"use": True, "ignore": False})
@@ -115,8 +152,6 @@ class PeerPoliciesSection(Section):
 
 class PolicySection(Section):
     """A policy: which traffic is proxied, on which kinds of port, with which proxy action."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"send_client"})
 
     name: Text = Field(description="Named in records; no two policies may share it.")
     enabled: Switch = Field(default=True, description="Whether the policy is looked at.")
@@ -139,14 +174,28 @@ class PolicySection(Section):
         description="The proxy action; of kind client for outbound, server for inbound.",
         json_schema_extra={"default": "`SMTP-Outgoing.Standard` outbound, `SMTP-Incoming.Standard` inbound"},
     )
-    upstream: Annotated[UpstreamSection | None, WrapValidator(_host_or_embedded), SchemaOf(_or_embedded)] = Field(
-        description="Where sessions are opened anew: a server, or the word `embedded` for the embedded one."
+    upstream: Annotated[UpstreamSection | _UpstreamWord, GetPydanticSchema(_section_schema), SchemaOf(_or_word)] = (
+        Field(
+            description="Where sessions are opened anew: `original_destination` at the server that the client dialled, "
+            "or a server, or `embedded` for the embedded one."
+        )
     )
     peer_policies: PeerPoliciesSection = Field(
         default=PeerPoliciesSection(), description="Whether what recipients' domains publish is honoured."
     )
-    source_address: Annotated[str, words({"gateway": "gateway"}, "client")] = Field(
-        default="gateway", description="The address that upstream sees: the gateway's own."
+    send_client: Annotated[SendClient, words(_SENT, *_SENT_LATER)] = Field(
+        default=SendClient.NONE,
+        description="How an upstream that takes it is told who the client is: not at all.",
+    )
+    source_address: Annotated[
+        SourceAddress | None, words({each.value: each for each in SourceAddress}), Derived(_default_source)
+    ] = Field(
+        default=None,
+        description="The address that upstream sees: the client's own (`client`; upstream's answers must come back "
+        "through the gateway), or the gateway's (`gateway`).",
+        json_schema_extra={
+            "default": "`client` with `interception.mode: tproxy`, unless upstream is on this machine; else `gateway`"
+        },
     )
 
 
@@ -235,6 +284,11 @@ class AdminSection(Section):
     metrics: AddressAndPort | None = Field(
         default=None,
         description="The address of `http://.../metrics` for Prometheus, without authentication; `null` for none.",
+    )
+    control: FilePath | None = Field(
+        default="var/control.sock",
+        description="The UNIX socket on which `smtpproxy status` and its like reach the running gateway; `null` for "
+        "none.",
     )
 
 

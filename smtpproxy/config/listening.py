@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from smtpproxy.config.document import Document, Loc
     from smtpproxy.config.problems import Report
-    from smtpproxy.config.values import Endpoint
+    from smtpproxy.endpoint import Endpoint
 
 _DEFAULTS: Final = InterceptionSection()
 _EVERY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared, not bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,7 @@ class _Assembly:
             profiles=MappingProxyType(profile_files),
             embedded=server,
             metrics=admin.metrics,
+            control=self._home.resolve(admin.control) if admin.control else None,
             records=self._home.resolve(records.file) if records.file else None,
             spool=spool,
             resolver=resolver_settings(resolver),
@@ -170,4 +172,5 @@ class _Assembly:
 
 def _interception(section: InterceptionSection) -> Interception:
     ports = {PortKind.SMTP: section.ports.smtp, PortKind.SMTPS: section.ports.smtps}
-    return Interception(section.listen, MappingProxyType(ports))
+    balancers = tuple(chain.from_iterable(section.trusted_balancers))
+    return Interception(section.listen, MappingProxyType(ports), section.mode, balancers, section.on_stop)

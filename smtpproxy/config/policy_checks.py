@@ -5,16 +5,16 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from smtpproxy.config.addresses import ANY
+from smtpproxy.config.addresses import ANY, is_loopback
 from smtpproxy.config.gateway_file import PolicySection
 from smtpproxy.config.near import some
-from smtpproxy.config.policies import action_name, make_policy
+from smtpproxy.config.policies import EMBEDDED, action_name, make_policy
 from smtpproxy.config.profile_checks import profile_notices
 from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
-from smtpproxy.policy.model import ActionKind, Direction, PortKind, TlsSupport
+from smtpproxy.policy.model import ActionKind, Direction, InterceptionMode, PortKind, SourceAddress, TlsSupport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from smtpproxy.config.problems import Report
     from smtpproxy.config.values import Certificates
     from smtpproxy.policy.model import Policy, ProxyAction
+
+_NOT_TOLD: Final = frozenset({InterceptionMode.EXPLICIT})
+"""Modes in which a client dials the gateway itself."""
 
 KINDS: Final = {Direction.OUTBOUND: ActionKind.CLIENT, Direction.INBOUND: ActionKind.SERVER}
 
@@ -54,6 +57,7 @@ class PolicyChecks:
         """Check every policy, and return those without mistakes."""
         self._check_names()
         policies: list[Policy] = []
+        mode = interception.mode if interception else InterceptionMode.EXPLICIT
         for number in range(self._count()):
             section = part(PolicySection, self._document, "policies", number)
             check_reference(
@@ -61,7 +65,7 @@ class PolicyChecks:
             )
             if section:
                 self._check_section(number, section, embedded)
-            policy = make_policy(section, self._actions, embedded) if section else None
+            policy = make_policy(section, self._actions, embedded, mode) if section else None
             if policy:
                 self._check_policy(number, policy, policies, interception)
                 policies.append(policy)
@@ -89,7 +93,7 @@ class PolicyChecks:
                 first[name] = number
 
     def _check_section(self, number: int, section: PolicySection, embedded: EmbeddedSection | None) -> None:
-        if section.upstream is None and embedded is None and not self._document.get("embedded"):
+        if section.upstream == EMBEDDED and embedded is None and not self._document.get("embedded"):
             self._problem(number, "upstream", "there is no embedded server; add the key 'embedded: {}', or name a host")
         action = self._actions.get(action_name(section))
         wanted = KINDS[section.direction]
@@ -108,11 +112,11 @@ class PolicyChecks:
             names = " and ".join(f"'{each.name}'" for each in hidden_by)
             self._notice(number, "name", f"never matches, since {names} before it takes all of its traffic; move it up")
         self._notice_tls(number, policy)
-        self._notice_addresses(number, policy)
         self._check_keys(number, policy)
         for notice in profile_notices(policy, self._certificates.proxy_server if self._certificates else ()):
             self._notice(number, "proxy_action", f"in {policy.action.name} {notice}")
         if interception:
+            self._check_addresses(number, policy, interception.mode)
             self._check_ports(number, policy, interception)
 
     def _notice_tls(self, number: int, policy: Policy) -> None:
@@ -132,11 +136,17 @@ class PolicyChecks:
             message = f"on port 465 {words[0]} {some(below)} {words[1]} read as required on both sides"
             self._notice(number, "proxy_action", message)
 
-    def _notice_addresses(self, number: int, policy: Policy) -> None:
-        if policy.direction is Direction.INBOUND:
+    def _check_addresses(self, number: int, policy: Policy, mode: InterceptionMode) -> None:
+        if policy.upstream is None and mode in _NOT_TOLD:
+            message = (
+                f"with interception.mode: {mode.value} clients dial the gateway itself; "
+                "name the server, {host: NAME, smtp: 25, smtps: 465}, or choose mode tproxy or redirect"
+            )
+            self._problem(number, "upstream", message)
+        if policy.direction is Direction.INBOUND and policy.source_address is SourceAddress.GATEWAY:
             message = "upstream sees the gateway's address for every client, so switch its SPF and DNSBL checks off"
             self._notice(number, "source_address", message)
-        elif set(ANY) <= set(policy.source):
+        elif policy.direction is Direction.OUTBOUND and set(ANY) <= set(policy.source):
             message = "any client may send as if it were inside; name the inside networks, such as [10.0.0.0/8]"
             self._notice(number, "source", message)
 
@@ -154,13 +164,11 @@ class PolicyChecks:
         ports = {PortKind.SMTP: interception.ports.smtp, PortKind.SMTPS: interception.ports.smtps}
         if policy.enabled and not any(ports[kind] for kind in policy.tls_support.ports):
             self._notice(number, "tls_support", "never matches, since interception.ports has no port of this kind")
+        all_ports = ports[PortKind.SMTP] + ports[PortKind.SMTPS]
         for kind in policy.tls_support.ports:
-            if policy.upstream.port(kind) in ports[PortKind.SMTP] + ports[PortKind.SMTPS] and _is_here(
-                policy.upstream.host, interception.listen
-            ):
-                message = (
-                    f"{policy.upstream.host} port {policy.upstream.port(kind)} is the gateway itself; name another"
-                )
+            target = policy.target(kind)
+            if target and target.port in all_ports and _is_here(target.host, interception.listen):
+                message = f"{target.host} port {target.port} is the gateway itself; name another"
                 self._problem(number, "upstream", message)
 
     def _notice_idle(self, policies: list[Policy]) -> None:
@@ -172,8 +180,4 @@ def _is_here(host: str, listen: tuple[str, ...]) -> bool:
     """Whether ``host`` is an address that the gateway binds; on all of them if it listens on every address."""
     if host in listen:
         return True
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    return loopback and any(ip_address(address).is_unspecified for address in listen)
+    return is_loopback(host) and any(ip_address(address).is_unspecified for address in listen)

@@ -13,7 +13,8 @@ from pydantic import Field
 from smtpproxy.config.addresses import Address, AddressAndPort
 from smtpproxy.config.measures import duration
 from smtpproxy.config.section import Section
-from smtpproxy.config.values import Endpoint, ResolverSettings
+from smtpproxy.config.values import ResolverSettings
+from smtpproxy.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from smtpproxy.config.document import Document

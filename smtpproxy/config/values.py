@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smtpproxy.authority.credentials import Credential
+    from smtpproxy.endpoint import Endpoint
     from smtpproxy.policy.entries import Entries
-    from smtpproxy.policy.model import Policy, PortKind
+    from smtpproxy.policy.model import InterceptionMode, OnStop, Policy, PortKind
+    from smtpproxy.policy.rules import Network
     from smtpproxy.transport.profile_files import ProfileFiles
     from smtpproxy.transport.trust import TrustStore
 
@@ -33,10 +35,21 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Interception:
-    """Where connections arrive: IP addresses, and the ports of each kind."""
+    """How connections come to the gateway.
+
+    Args:
+        listen: the IP addresses that ports are bound on.
+        ports: the ports of each kind.
+        mode: how the gateway learns what a client dialled.
+        trusted_balancers: whose word about it is taken.
+        on_stop: what becomes of the traffic of a stopped gateway.
+    """
 
     listen: tuple[str, ...]
     ports: Mapping[PortKind, tuple[int, ...]]
+    mode: InterceptionMode
+    trusted_balancers: tuple[Network, ...]
+    on_stop: OnStop
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +91,6 @@ class SpoolSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An IP address and a port to listen on."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class ResolverSettings:
     """Whom to ask of names, each with whether its word on DNSSEC is taken, and how long a question may take."""
 
@@ -109,6 +111,7 @@ class Configuration:
         profiles: what goes with each TLS profile that names files of its own, by the profile's name.
         embedded: the embedded server, ``None`` for none.
         metrics: where Prometheus may ask, ``None`` for nowhere.
+        control: the socket on which administrators ask the running gateway, ``None`` for none.
         records: the file that JSON records are appended to, ``None`` for none.
         spool: where messages are held while they are judged.
         resolver: whom recipient domains are looked up with.
@@ -126,6 +129,7 @@ class Configuration:
     profiles: Mapping[str, ProfileFiles]
     embedded: EmbeddedServer | None
     metrics: Endpoint | None
+    control: Path | None
     records: Path | None
     spool: SpoolSettings
     resolver: ResolverSettings

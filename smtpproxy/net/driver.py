@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smtpproxy.audit import Crash, Origin
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.owner import ClientOwner, UpstreamOwner
@@ -81,7 +82,8 @@ class Driver:
 
     __slots__ = (
         "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_dialled", "_equipment", "_events",
-        "_looking", "_on_end", "_origin", "_session", "_spooling", "_upstream", "_upstream_owner", "_working",
+        "_looking", "_on_end", "_origin", "_own_end", "_session", "_spooling", "_upstream", "_upstream_owner",
+        "_working",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +105,7 @@ class Driver:
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
         self._dialled = Destination("", 0, origin.proxy_action)
+        self._own_end: Endpoint | None = None
         self._looking: Deferred[Knowledge] | None = None  # a look-up that nobody waits for any more is none of ours
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
@@ -135,6 +138,17 @@ class Driver:
             self._crash(error)
         finally:
             self._working = False
+
+    def dialling_from(self, end: Endpoint) -> None:
+        """Have it known as ours while the session lasts, or until it dials again."""
+        self._forget_own_end()
+        self._own_end = end
+        self._equipment.loops.begin(end)
+
+    def _forget_own_end(self) -> None:
+        if self._own_end is not None:
+            self._equipment.loops.end(self._own_end)
+            self._own_end = None
 
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
@@ -250,8 +264,8 @@ class Driver:
                 self._equipment.broken_tls.remember(self._dialled, failure, seconds)
             case ForgetBroken():
                 self._equipment.broken_tls.forget(self._dialled)
-            case Connect(host, port):
-                self._connect(host, port)
+            case Connect(upstream, source):
+                self._connect(upstream, source)
             case CollectHello():
                 self._stream(Leg.CLIENT).collect_hello()
             case Close(leg, how):
@@ -270,11 +284,11 @@ class Driver:
             raise AssertionError(f"the {leg.value} leg has no connection")
         return stream
 
-    def _connect(self, host: str, port: int) -> None:
+    def _connect(self, upstream: Endpoint, source: str | None) -> None:
         self._upstream = None
         self._blocked.discard(Leg.UPSTREAM)
         self._upstream_owner = UpstreamOwner(self)
-        self._dial = dial(self._equipment.reactor, host, port, self._upstream_owner)
+        self._dial = dial(self._equipment.reactor, upstream.host, upstream.port, self._upstream_owner, source=source)
 
     def _look_up(self, action: LookUp) -> None:
         """TLSA records are those of the port that is really dialled (RFC 7672 s2.2.3)."""
@@ -324,6 +338,7 @@ class Driver:
     def _end(self) -> None:
         """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
+        self._forget_own_end()
         self._give_up_looking()
         self._events.clear()
         self._discard_spool()

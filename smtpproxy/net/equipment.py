@@ -15,6 +15,7 @@ from smtpproxy.authority.credentials import Credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
+from smtpproxy.net.loops import Loops
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.examiner import Examination, Examiner
 from smtpproxy.peers.memory import BrokenTls
@@ -47,11 +48,12 @@ class Equipment:
         broken_tls: remembers upstreams whose TLS broke.
         directory: knows recipient domains.
         write: takes every record.
+        loops: knows the gateway's own ends of connections.
     """
 
     __slots__ = (
         "_contexts", "_files", "_mint", "_profiles", "_proxy_server", "_tls_sessions", "broken_tls", "directory",
-        "examiner",
+        "examiner", "loops",
         "reactor", "spools", "write",
     )  # fmt: skip
 
@@ -69,12 +71,14 @@ class Equipment:
         broken_tls: BrokenTls,
         directory: Directory,
         write: Callable[[Record], None],
+        loops: Loops,
     ) -> None:
         self.reactor = reactor
         self.spools = spools
         self.broken_tls = broken_tls
         self.directory = directory
         self.write = write
+        self.loops = loops
         self._proxy_server = proxy_server
         self._mint = mint
         self._contexts = contexts

@@ -11,22 +11,25 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from smtpproxy.audit import Origin
+from smtpproxy.audit import Incident, Origin
 from smtpproxy.net.admission import LIMITS, Admission
+from smtpproxy.net.arrival import Arrival, arrive
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding, Listeners
 from smtpproxy.net.refusals import Refusals
-from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.policy.model import Policy, PortKind, SourceAddress
 from smtpproxy.policy.selection import plain_address, select_policy
 from smtpproxy.session.session import Session
-from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.session.terms import Circumstances, Ends, Terms
+from smtpproxy.smtp import catalogue
 from smtpproxy.transport.stream import Stream
 
 EARLIER_GENERATIONS = 8
 """Earlier generations that may still have sessions: each has trust and caches of its own, 2 to 100 MiB."""
 
 NO_POLICY = "no-policy"
+LOOP = "loop"
 
 _log = Logger(namespace="smtpproxy")
 
@@ -51,7 +54,7 @@ class Gateway(Service):
         self._refusals = Refusals()
         self._emptied: Deferred[None] | None = None
         self.sessions_begun = 0
-        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, *LIMITS), 0))
+        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, LOOP, *LIMITS), 0))
 
     @property
     def addresses(self) -> dict[Binding, tuple[str, int]]:
@@ -158,30 +161,53 @@ class Gateway(Service):
     # A connection
 
     def _accept(self, kind: PortKind, stream: Stream) -> None:
-        address, destination = plain_address(stream.peer_host), plain_address(stream.local_host)
-        source = str(address)
-        policy = select_policy(self.newest.policies, address, destination, kind)
+        self._take(kind, arrive(stream, self.newest.mode))
+
+    def _take(self, kind: PortKind, arrival: Arrival) -> None:
+        source, destination = plain_address(arrival.client.host), plain_address(arrival.destination.host)
+        policy = select_policy(self.newest.policies, source, destination, kind)
         if policy is None:
             self.turned_away[NO_POLICY] += 1
-            _log.warn(
-                "no policy takes {source} to {to}:{port}", source=source, to=str(destination), port=stream.local_port
-            )
-            stream.abort()
-            return
+            _log.warn("no policy takes {source} to {to}", source=str(source), to=str(arrival.destination))
+            arrival.stream.abort()
+        elif self._is_loop(policy, arrival):
+            self._break_loop(policy, kind, arrival)
+        else:
+            self._admit(policy, kind, arrival)
+
+    def _admit(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:
+        source = arrival.client.host
         token = self._admission.admit(policy.action, source)
         if token is None:
-            self._begin(policy, kind, stream, source)
+            self._begin(policy, kind, arrival)
         else:
             self.turned_away[token] += 1
             _log.warn("{token}: {source}, policy {policy}", token=token, source=source, policy=policy.name)
-            self._refusals.turn_away(kind, stream)
+            self._refusals.turn_away(kind, arrival.stream)
 
-    def _begin(self, policy: Policy, kind: PortKind, stream: Stream, source: str) -> None:
-        generation = self.newest
+    def _is_loop(self, policy: Policy, arrival: Arrival) -> bool:
+        """Whether the gateway itself has dialled, or would dial itself."""
+        loops = self.newest.equipment.loops
+        if loops.made(arrival.client):
+            return True
+        ports = {bind.port for bind in self.newest.binds}
+        to_itself = policy.upstream is None and arrival.destination.port in ports
+        return to_itself and loops.is_here(arrival.destination.host)
+
+    def _break_loop(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:
+        self.turned_away[LOOP] += 1
+        equipment, terms = self.newest.equipment, self.newest.terms(policy, kind)
+        if equipment.loops.is_news(arrival.destination):
+            equipment.write(Incident(_origin(equipment.reference(), terms, _ends(terms, arrival)), "client", LOOP))
+        self._refusals.turn_away(kind, arrival.stream, catalogue.LOOP)
+
+    def _begin(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:
+        generation, source = self.newest, arrival.client.host
         terms, equipment = generation.terms(policy, kind), generation.equipment
-        origin = _origin(equipment.reference(), terms, stream)
-        session = Session(terms, Circumstances(origin, time.monotonic, time.time, plain_address(source)))
-        driver = Driver(session, stream, origin, equipment, partial(self._ended, generation, policy, source))
+        ends = _ends(terms, arrival)
+        origin = _origin(equipment.reference(), terms, ends)
+        session = Session(terms, Circumstances(origin, time.monotonic, time.time, ends, plain_address(source)))
+        driver = Driver(session, arrival.stream, origin, equipment, partial(self._ended, generation, policy, source))
         generation.sessions.add(driver)
         self.sessions_begun += 1
         driver.start()
@@ -195,19 +221,22 @@ class Gateway(Service):
             emptied.callback(None)
 
 
-def _origin(session: str, terms: Terms, stream: Stream) -> Origin:
-    policy, upstream = terms.policy, terms.policy.upstream
+def _ends(terms: Terms, arrival: Arrival) -> Ends:
+    policy = terms.policy
+    source = arrival.client.host if policy.source_address is SourceAddress.CLIENT else None
+    upstream = policy.target(terms.kind) or arrival.destination
+    return Ends(arrival.client, arrival.destination, upstream, source)
+
+
+def _origin(session: str, terms: Terms, ends: Ends) -> Origin:
+    policy = terms.policy
     return Origin(
         session=session,
         policy=policy.name,
         proxy_action=policy.action.name,
         direction=policy.direction.value,
         port=terms.kind.value,
-        client=_address(stream.peer_host, stream.peer_port),
-        destination=_address(stream.local_host, stream.local_port),
-        upstream=_address(upstream.host, upstream.port(terms.kind)),
+        client=str(ends.client),
+        destination=str(ends.destination),
+        upstream=str(ends.upstream),
     )
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

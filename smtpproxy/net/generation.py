@@ -10,7 +10,7 @@ from twisted.internet.defer import maybeDeferred
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.listeners import Binding
-from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.policy.model import InterceptionMode, Policy, PortKind
 from smtpproxy.session.terms import Terms
 
 
@@ -21,6 +21,7 @@ class Generation:
         policies: in their order.
         binds: what is listened on while the generation is the newest.
         equipment: what its sessions share.
+        mode: how it is learnt what clients dialled.
         gateway_name: ours, for the terms of a session.
         drain_timeout_s: how long a stopping gateway waits for messages that are under way.
         parts: services that are begun with it and end with it.
@@ -31,20 +32,23 @@ class Generation:
     """
 
     __slots__ = (
-        "__weakref__", "_parts", "_terms", "binds", "drain_timeout_s", "equipment", "number", "policies", "sessions",
+        "__weakref__", "_parts", "_terms", "binds", "drain_timeout_s", "equipment", "mode", "number", "policies",
+        "sessions",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
         self,
         policies: Sequence[Policy],
         binds: Sequence[Binding],
         equipment: Equipment,
         *,
+        mode: InterceptionMode = InterceptionMode.EXPLICIT,
         gateway_name: str,
         drain_timeout_s: float,
         parts: Sequence[Service] = (),
     ) -> None:
         self.number = 1
+        self.mode = mode
         self.policies = tuple(policies)
         self.binds = tuple(binds)
         self.equipment = equipment

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from smtpproxy.net.listening import ListenError
-from smtpproxy.policy.model import Policy, PortKind
+from smtpproxy.policy.model import InterceptionMode, Policy, PortKind
 from smtpproxy.transport.stream import Stream
 from smtpproxy.transport.tcp import Listener, listen
 
@@ -24,24 +24,42 @@ _log = Logger(namespace="smtpproxy")
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An address to listen on, and how its connections begin."""
+    """An address to listen on, and how its connections begin.
+
+    ``transparent`` is whether the kernel hands over connections to other addresses.
+    """
 
     interface: str
     port: int
     kind: PortKind
+    transparent: bool = False
 
 
-def bindings(
-    policies: Iterable[Policy], listen_on: Sequence[str], ports: Mapping[PortKind, tuple[int, ...]]
-) -> list[Binding]:
+class Interception(Protocol):
+    """How connections come to the gateway."""
+
+    @property
+    def listen(self) -> Sequence[str]:
+        """The IP addresses that ports are bound on."""
+
+    @property
+    def ports(self) -> Mapping[PortKind, tuple[int, ...]]:
+        """The ports of each kind."""
+
+    @property
+    def mode(self) -> InterceptionMode:
+        """How the gateway learns what a client dialled."""
+
+
+def bindings(policies: Iterable[Policy], interception: Interception) -> list[Binding]:
     """Return what has to be bound: the kinds of port that some enabled policy takes, on every address."""
     kinds = {kind for policy in policies if policy.enabled for kind in policy.tls_support.ports}
     return [
-        Binding(interface, port, kind)
+        Binding(interface, port, kind, interception.mode is InterceptionMode.TPROXY)
         for kind in PortKind
         if kind in kinds
-        for interface in listen_on
-        for port in ports[kind]
+        for interface in interception.listen
+        for port in interception.ports[kind]
     ]
 
 
@@ -77,6 +95,8 @@ class Listeners:
         turned = _turned(wanted.keys() - kept.keys(), gone)
         for bind in turned.values():
             del gone[bind]
+        for bind, before in turned.items():
+            self._doors[before].adapt(bind)
         fresh = self._open([bind for bind in wanted if bind not in kept and bind not in turned], gone)
         for door in gone.values():
             door.close_when_empty()
@@ -121,12 +141,22 @@ class _Door:
         self.kind = bind.kind
         self._accept = accept
         try:
-            self.port = listen(reactor, bind.interface, bind.port, self._accepted, beside=beside)
+            self.port = listen(
+                reactor, bind.interface, bind.port, self._accepted, beside=beside, transparent=bind.transparent
+            )
         except CannotListenError as error:
             raise ListenError(bind.interface, bind.port, error.socketError) from error
         except OSError as error:  # of listen(2) itself, which Twisted does not translate
             raise ListenError(bind.interface, bind.port, error) from error
         self._say("listening on")
+
+    def adapt(self, bind: Binding) -> None:
+        """Be transparent if that is wanted; once it is, a connection to an address of ours is taken all the same."""
+        if bind.transparent and not self.port.is_transparent:
+            try:
+                self.port.become_transparent()
+            except OSError as error:
+                raise ListenError(bind.interface, bind.port, error) from error
 
     def close(self) -> Deferred[None]:
         self._say("no longer listening on")

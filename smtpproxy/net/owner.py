@@ -7,6 +7,7 @@ from typing import Protocol
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.errors import ProtocolError
 from smtpproxy.session.events import (
     ClientFinished,
@@ -42,6 +43,9 @@ class Listener(Protocol):
 
     def post(self, event: Event) -> None:
         """Hand an event to the session."""
+
+    def dialling_from(self, end: Endpoint) -> None:
+        """Know our end of the connection that is being made."""
 
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
@@ -188,6 +192,10 @@ class UpstreamOwner(LegOwner):
         else:
             self._listener.forget(self._leg)
             self._listener.post(TlsFailed(self._leg, refused))
+
+    def dial_begun(self, local: tuple[str, int]) -> None:
+        """The upstream connection is being made."""
+        self._listener.dialling_from(Endpoint(*local))
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The upstream connection stands."""

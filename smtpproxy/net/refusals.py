@@ -1,4 +1,4 @@
-"""Tell a client that there are too many sessions, without its connection becoming one session more."""
+"""Tell a client why it is turned away, without its connection becoming one session more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 from smtpproxy.policy.model import PortKind
 from smtpproxy.smtp import catalogue
+from smtpproxy.smtp.replies import Reply
 from smtpproxy.transport.stream import Stream
 
 REFUSALS: Final = 50
@@ -20,7 +21,7 @@ class Refusals:
     def __init__(self) -> None:
         self._closing: list[Stream] = []
 
-    def turn_away(self, kind: PortKind, stream: Stream) -> None:
+    def turn_away(self, kind: PortKind, stream: Stream, reply: Reply = catalogue.TOO_MANY_SESSIONS) -> None:
         """Close a connection; on a plaintext port with a word, unless a flood of them is being told already.
 
         A handshake for one reply is what a flood on the other port would like us to make.
@@ -30,5 +31,5 @@ class Refusals:
             stream.abort()
             return
         self._closing.append(stream)
-        stream.send(catalogue.TOO_MANY_SESSIONS.to_wire())
+        stream.send(reply.to_wire())
         stream.close()

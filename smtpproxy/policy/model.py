@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.enums import IdentityEnum
+from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.messages import MessageRule, levels_in_reach
 from smtpproxy.policy.rules import EncryptionRule, Network, OnFailure, RecipientEncryption
 from smtpproxy.policy.tls_level import NOT_HONOURED, TlsLevelHeader
@@ -47,6 +49,60 @@ _PORTS = {
     TlsSupport.ENABLED: frozenset({PortKind.SMTP, PortKind.SMTPS}),
     TlsSupport.REQUIRED: frozenset({PortKind.SMTPS}),
 }
+
+
+class InterceptionMode(Enum):
+    """How the gateway learns what a client dialled.
+
+    Explicit: it is the gateway. Tproxy: the kernel hands the connection over as it is. Redirect: the kernel changed the
+    destination, and tells. Proxy protocol: a balancer in front tells.
+    """
+
+    EXPLICIT = "explicit"
+    TPROXY = "tproxy"
+    REDIRECT = "redirect"
+    PROXY_PROTOCOL = "proxy_protocol"
+
+
+class OnStop(Enum):
+    """What becomes of the traffic of a stopped gateway: it is dropped, or it passes uninspected."""
+
+    BLOCK = "block"
+    PASS = "pass"  # noqa: S105 - no password
+
+
+class SourceAddress(Enum):
+    """The address that upstream sees: the client's own, or the gateway's."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+
+
+class SendClient(Enum):
+    """How an upstream that takes it is told who the client is."""
+
+    NONE = "none"
+    PROXY_V2 = "proxy_v2"
+    XCLIENT = "xclient"
+    XFORWARD = "xforward"
+
+
+class TlsAction(Enum):
+    """What happens to TLS: inspected, tunnelled, refused politely or without a word, or that and the source blocked."""
+
+    INSPECT = "inspect"
+    ALLOW = "allow"
+    DENY = "deny"
+    DROP = "drop"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsException:
+    """What happens to the TLS of some destinations, whatever happens to that of the others."""
+
+    match: Entries
+    action: TlsAction
 
 
 class ActionKind(Enum):
@@ -267,6 +323,10 @@ class UpstreamHost:
     smtp: int = 25
     smtps: int = 465
 
+    def at(self, kind: PortKind) -> Endpoint:
+        """Return where connections of ``kind`` are opened anew."""
+        return Endpoint(self.host, self.port(kind))
+
     def port(self, kind: PortKind) -> int:
         """Return the port that serves connections of ``kind``."""
         return self.smtp if kind is PortKind.SMTP else self.smtps
@@ -282,7 +342,10 @@ class PeerPolicies:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which traffic is proxied, on which kinds of port, with which proxy action."""
+    """Which traffic is proxied, on which kinds of port, with which proxy action.
+
+    ``upstream`` is where sessions are opened anew, ``None`` for where the client dialled.
+    """
 
     name: str
     direction: Direction
@@ -290,6 +353,12 @@ class Policy:
     destination: tuple[Network, ...]
     tls_support: TlsSupport
     action: ProxyAction
-    upstream: UpstreamHost
+    upstream: UpstreamHost | None
     enabled: bool = True
     peer_policies: PeerPolicies = PeerPolicies()
+    send_client: SendClient = SendClient.NONE
+    source_address: SourceAddress = SourceAddress.GATEWAY
+
+    def target(self, kind: PortKind) -> Endpoint | None:
+        """Return where connections of ``kind`` are opened anew, ``None`` for where the client dialled."""
+        return self.upstream.at(kind) if self.upstream else None

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from smtpproxy.audit import Record
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.certificates import CertificateChoice
 from smtpproxy.policy.model import TlsProfile
 from smtpproxy.session.legs import Leg
@@ -16,10 +17,15 @@ from smtpproxy.tls.facts import TlsFailure
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open the upstream connection; an earlier one is closed already."""
+    """Open the upstream connection; an earlier one is closed already.
 
-    host: str
-    port: int
+    Args:
+        upstream: where to.
+        source: the address to dial from, ``None`` for the gateway's own.
+    """
+
+    upstream: Endpoint
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.states import UpstreamState, UpstreamStep, step_upstream
-from smtpproxy.session.terms import Terms
+from smtpproxy.session.terms import Ends, Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
 from smtpproxy.smtp import catalogue, commands, limits
@@ -44,13 +44,14 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_asked_name", "_broke_lately", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader", "_reporter",
+        "_asked_name", "_broke_lately", "_ends", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader",
+        "_reporter",
         "_rulebook", "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure",
         "octets_in", "state",
     )  # fmt: skip
 
     def __init__(
-        self, owner: UpstreamOwner, terms: Terms, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
+        self, owner: UpstreamOwner, terms: Terms, ends: Ends, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
     ) -> None:
         self.state = UpstreamState.IDLE
         self.facts: TlsFacts | None = None
@@ -60,6 +61,7 @@ class UpstreamOpening:
         self.downgraded = False
         self._owner = owner
         self._terms = terms
+        self._ends = ends
         self._rulebook = rulebook
         self._reporter = reporter
         self._outbox = outbox
@@ -285,8 +287,7 @@ class UpstreamOpening:
         self.state = step_upstream(self.state, step)
 
     def _connect(self) -> None:
-        upstream = self._terms.policy.upstream
-        self._outbox.put(Connect(upstream.host, upstream.port(self._terms.kind)))
+        self._outbox.put(Connect(self._ends.upstream, self._ends.source))
         self._outbox.set_timer(Timer.UPSTREAM, timers.CONNECT_S)
 
     def _hello(self) -> None:

@@ -74,7 +74,7 @@ class Session:
         self._client = ClientLeg(self._outbox)
         self._rulebook = Rulebook(terms, circumstances.client)
         self._journal = Journal(circumstances, self._outbox)
-        self._upstream = UpstreamLeg(self, terms, self._rulebook, self._journal, self._outbox)
+        self._upstream = UpstreamLeg(self, terms, circumstances.ends, self._rulebook, self._journal, self._outbox)
         self._journal.follow(self._client, self._upstream)
         self._exchange = Exchange(
             terms=terms,

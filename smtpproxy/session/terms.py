@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from smtpproxy.audit import Judgement, Origin
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.encryption import Plan, decide_plan
 from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
 from smtpproxy.policy.messages import Need, can_raise, need_of
@@ -35,7 +36,8 @@ class Terms:
         need: how much of a message its rules must see before any of it goes upstream.
         profile: the TLS profile of both legs.
         upstream_profile: the same as the upstream leg needs it: a rule's own demand is judged whatever it says.
-        upstream_name: the upstream host if it is a DNS name: sent as SNI, and demanded where the profile enforces.
+        upstream_name: the host that the policy names if it is a DNS name: sent as SNI, and demanded where the profile
+            enforces.
     """
 
     policy: Policy
@@ -82,7 +84,7 @@ class Terms:
             need=need_of(action.message_rules, action.tls_level_header),
             profile=profile,
             upstream_profile=_looking(profile) if looks else profile,
-            upstream_name=None if _is_address(policy.upstream.host) else policy.upstream.host,
+            upstream_name=_dns_name(policy.target(kind)),
         )
 
     @property
@@ -107,6 +109,23 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """The ends of a session's connections.
+
+    Args:
+        client: who dialled.
+        destination: what it dialled.
+        upstream: what is dialled for it.
+        source: the address to dial from, ``None`` for the gateway's own.
+    """
+
+    client: Endpoint
+    destination: Endpoint
+    upstream: Endpoint
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Circumstances:
     """One session's own facts.
 
@@ -114,12 +133,14 @@ class Circumstances:
         origin: who is connected to whom, for the records.
         clock: returns monotonic seconds.
         wall: returns the time of day, in seconds since the epoch.
+        ends: who dialled what, and where that is opened anew.
         client: the client's address.
     """
 
     origin: Origin
     clock: Callable[[], float]
     wall: Callable[[], float]
+    ends: Ends
     client: Address | None = None
 
 
@@ -145,9 +166,11 @@ LOOKING = frozenset({RecipientEncryption.VERIFIED, RecipientEncryption.DANE, Rec
 """What cannot be judged without a look at the certificate, or at what the destination publishes."""
 
 
-def _is_address(host: str) -> bool:
+def _dns_name(target: Endpoint | None) -> str | None:
+    if target is None:
+        return None
     try:
-        ip_address(host)
+        ip_address(target.host)
     except ValueError:
-        return False
-    return True
+        return target.host
+    return None

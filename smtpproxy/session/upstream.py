@@ -18,7 +18,7 @@ from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.sent import Sent
 from smtpproxy.session.states import UpstreamState, UpstreamStep
-from smtpproxy.session.terms import Terms
+from smtpproxy.session.terms import Ends, Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
 from smtpproxy.smtp import catalogue, limits
@@ -43,9 +43,9 @@ class UpstreamLeg(UpstreamOpening):
     __slots__ = ("_expected",)
 
     def __init__(
-        self, owner: UpstreamOwner, terms: Terms, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
+        self, owner: UpstreamOwner, terms: Terms, ends: Ends, rulebook: Rulebook, reporter: Reporter, outbox: Outbox
     ) -> None:
-        super().__init__(owner, terms, rulebook, reporter, outbox)
+        super().__init__(owner, terms, ends, rulebook, reporter, outbox)
         self._expected: deque[Sent] = deque()
 
     # What it is at

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from smtpproxy.transport.reports import Ending
+from smtpproxy.transport.transparent import original_destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,10 @@ class TcpConnection:
         """Take nothing more, ever: what the peer had to say is said, whatever TCP still brings."""
         self._peer_finished = True
         self._wants_octets = False
+
+    def redirected_from(self) -> tuple[str, int] | None:
+        """Return what the peer dialled if the kernel changed it, else ``None``."""
+        return original_destination(self._socket)
 
     def acknowledge_at_once(self) -> None:
         """Have the kernel acknowledge what comes next without delay."""

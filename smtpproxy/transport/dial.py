@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,8 +15,9 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
 from zope.interface import implementer
 
-from smtpproxy.transport.reasons import HOST_NOT_FOUND, TIMED_OUT, reason_of
+from smtpproxy.transport.reasons import HOST_NOT_FOUND, OTHER_FAMILY, TIMED_OUT, reason_of
 from smtpproxy.transport.stream import Stream, StreamOwner
+from smtpproxy.transport.transparent import make_transparent, mark_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,9 @@ _IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source e
 
 class DialOwner(StreamOwner, Protocol):
     """Who dials: gets the stream or a reason, once, and is the stream's owner."""
+
+    def dial_begun(self, local: tuple[str, int]) -> None:
+        """A connection is being made from this address and port; another such call takes its place."""
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The connection stands; it is read once this has returned."""
@@ -56,7 +61,7 @@ def dial(
         port: the port.
         owner: is told how it went, never from inside this call.
         timeout_s: for all of it, the look-up included.
-        source: our own address, else the kernel chooses.
+        source: the address to dial from, else the kernel chooses; that of another machine where it is permitted.
 
     Returns:
         the dial, which can be cancelled.
@@ -92,7 +97,7 @@ class Dial:
         self._timeout_s = timeout_s
         self._deadline = self._reactor.callLater(timeout_s, self._fail, TIMED_OUT)
         if isIPAddress(host) or isIPv6Address(host):
-            self._addresses.append(host)
+            self._note(host)
             self._try_next()
         else:
             self._reactor.nameResolver.resolveHostName(self, host, self._port)
@@ -109,9 +114,7 @@ class Dial:
 
     def addressResolved(self, address: IAddress) -> None:  # noqa: N802 - Twisted's name
         """Note one address, of the source's family."""
-        found: str = address.host  # type: ignore[attr-defined]  # an IPv4Address or IPv6Address
-        if self._source is None or ip_address(found).version == ip_address(self._source).version:
-            self._addresses.append(found)
+        self._note(address.host)  # type: ignore[attr-defined]  # an IPv4Address or IPv6Address
 
     def resolutionComplete(self) -> None:  # noqa: N802 - Twisted's name
         """Try the first address."""
@@ -119,7 +122,19 @@ class Dial:
         self._timeout_s /= len(self._addresses) or 1
         self._try_next()
 
+    def _note(self, host: str) -> None:
+        """Note an address, unless the source cannot reach it."""
+        if self._source is None or ip_address(host).version == ip_address(self._source).version:
+            self._addresses.append(host)
+        else:
+            self._reason = OTHER_FAMILY
+
     # From an attempt
+
+    def begun(self, local: tuple[str, int]) -> None:
+        """Tell from where it is dialled."""
+        if self._owner is not None:
+            self._owner.dial_begun(local)
 
     def failed(self, error: int) -> None:
         """Go on with the next address."""
@@ -206,6 +221,7 @@ class _Attempt:
             return
         refused = _connect(self._socket, address, source)
         if refused == errno.EINPROGRESS or not refused:
+            self._dial.begun(self._socket.getsockname()[:2])
             self._reactor.addWriter(self)
         else:
             self.fail(refused)
@@ -258,7 +274,10 @@ class _Attempt:
 
 def _connect(connecting: socket.socket, address: tuple[str, int], source: str | None) -> int:
     try:
+        mark_own(connecting)
         if source is not None:
+            with suppress(PermissionError):  # then an address of ours will do, and bind(2) refuses any other
+                make_transparent(connecting)
             connecting.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             connecting.bind((source, 0))
         return connecting.connect_ex(address)

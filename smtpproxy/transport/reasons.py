@@ -10,6 +10,7 @@ from typing import Final
 
 HOST_NOT_FOUND: Final = "host-not-found"
 TIMED_OUT: Final = "timed-out"
+OTHER_FAMILY: Final = "source-of-other-family"
 OTHER: Final = "connect-failed"
 
 _REASONS: Final = {

@@ -80,6 +80,10 @@ class Stream:
         """Whether the descriptor is given back."""
         return self._tcp.fileno() == -1
 
+    def redirected_from(self) -> tuple[str, int] | None:
+        """Return what the peer dialled if the kernel changed it, else ``None``."""
+        return self._tcp.redirected_from()
+
     def begin(self) -> None:
         """Start to read; a stream that nobody has taken is aborted."""
         if self._state is not _State.CLEAR:

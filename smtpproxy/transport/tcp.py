@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 
 from smtpproxy.transport.stream import Stream
+from smtpproxy.transport.transparent import make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ def listen(
     on_accept: Callable[[Stream], None],
     *,
     beside: Sequence[Listener] = (),
+    transparent: bool = False,
 ) -> Listener:
     """Listen on one address; an IPv6 one takes IPv6 only, so that both families may have the port.
 
@@ -45,14 +47,16 @@ def listen(
         port: 0 for one of the kernel's choice, see ``getHost``.
         on_accept: is given each stream, and sets its owner or closes it.
         beside: listeners of ours that may not keep this one off their port.
+        transparent: whether it takes connections to any address that the kernel hands over.
 
     Returns:
         the port, with ``getHost()`` and ``stopListening()``.
 
     Raises:
-        CannotListenError: the address is taken, or not ours.
+        CannotListenError: the address is taken, or not ours; or transparency is not permitted.
     """
     listener = Listener(port, Acceptor(on_accept), BACKLOG, interface, reactor)
+    listener.is_transparent = transparent
     if not beside:
         listener.startListening()
         return listener
@@ -98,6 +102,7 @@ def _accepted(
 class Listener(Port):
     """Twisted's listening port, with streams for transports; a socket made elsewhere can be adopted."""
 
+    is_transparent = False
     transport = staticmethod(_accepted)  # type: ignore[assignment]  # the hook may be any callable of this form
 
     _shares = False
@@ -108,6 +113,8 @@ class Listener(Port):
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
         if made.family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if self.is_transparent:
+            make_transparent(made)
         if self._shares:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return made
@@ -116,6 +123,15 @@ class Listener(Port):
         """Return where it really listens."""
         host: IPv4Address | IPv6Address = super().getHost()  # type: ignore[no-untyped-call]
         return host
+
+    def become_transparent(self) -> None:
+        """Take connections to any address from now on.
+
+        Raises:
+            OSError: that is not permitted.
+        """
+        make_transparent(self.socket)
+        self.is_transparent = True
 
     @contextmanager
     def sharing(self) -> Iterator[None]:

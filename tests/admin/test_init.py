@@ -62,6 +62,7 @@ def test_what_it_writes_passes_the_check(made_home: Path) -> None:
     assert [policy.name for policy in example.policies] == ["Outbound mail", "Inbound mail"]
     demo = load_configuration(made_home / "config" / "demo.yaml")
     assert demo.embedded is not None
+    assert demo.policies[0].upstream is not None
     assert demo.policies[0].upstream.smtp == demo.embedded.smtp == 2526
     assert demo.certificates.trusted.source == str(made_home / "certs" / "demo-ca.pem")
 

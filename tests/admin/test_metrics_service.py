@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
-from smtpproxy.config.values import Endpoint
+from smtpproxy.endpoint import Endpoint
 from tests.admin.test_metrics import Figures
 from tests.admin.test_metrics_server import HOST, ask, get
 

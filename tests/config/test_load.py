@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors, Problem
-from smtpproxy.config.values import Configuration, EmbeddedServer, Endpoint, Gateway, ResolverSettings, SpoolSettings
+from smtpproxy.config.values import Configuration, EmbeddedServer, Gateway, ResolverSettings, SpoolSettings
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import (
     ESMTP_KEYWORDS,

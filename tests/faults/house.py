@@ -24,6 +24,7 @@ from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding
+from smtpproxy.net.loops import Loops
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.examiner import Examiner
 from smtpproxy.peers.memory import BrokenTls
@@ -111,6 +112,7 @@ class House:
             broken_tls=BrokenTls(),
             directory=Directory(reactor, Resolver(reactor, [], 1)),
             write=self.records.append,
+            loops=Loops(),
         )
 
     async def close(self) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 
 from smtpproxy.audit import Crash, SessionRecord, Status, TransactionRecord
+from smtpproxy.config.values import Interception
 from smtpproxy.net.listeners import bindings
 from smtpproxy.net.refusals import REFUSALS
-from smtpproxy.policy.model import General, Policy, PortKind, TlsSupport
+from smtpproxy.policy.model import General, InterceptionMode, OnStop, Policy, PortKind, TlsSupport
 from tests.net.gateways import GatewayCase, begin_content, policy
 
 
 def kinds_bound(*policies: Policy) -> set[tuple[str, int, PortKind]]:
     ports = {PortKind.SMTP: (25, 587), PortKind.SMTPS: (465,)}
-    return {(each.interface, each.port, each.kind) for each in bindings(policies, ["127.0.0.1"], ports)}
+    interception = Interception(("127.0.0.1",), ports, InterceptionMode.EXPLICIT, (), OnStop.BLOCK)
+    return {(each.interface, each.port, each.kind) for each in bindings(policies, interception)}
 
 
 def test_ports_are_bound_for_what_some_enabled_policy_takes() -> None:

@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import NoReturn
 
 from smtpproxy.audit import Origin, Record, SessionRecord, TransactionRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.messages import MessageRule
 from smtpproxy.policy.model import (
     ActionKind,
@@ -36,7 +37,7 @@ from smtpproxy.session.actions import Action, Audit, RememberBroken, Send, SetTi
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
-from smtpproxy.session.terms import Circumstances, Terms
+from smtpproxy.session.terms import Circumstances, Ends, Terms
 from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsFailure, TlsReason, TlsVersion
 from smtpproxy.tls.hello import ClientHello
 
@@ -50,6 +51,7 @@ ORIGIN = Origin(
     destination="198.51.100.1:25",
     upstream="mx.test:25",
 )
+CONNECTED = Ends(Endpoint("192.0.2.9", 40000), Endpoint("198.51.100.1", 25), Endpoint("mx.test", 25))
 WALL_S = 1_700_000_000.0
 SENDER = "MAIL FROM:<a@client.test>"
 RECIPIENT = "RCPT TO:<b@mx.test>"
@@ -116,7 +118,8 @@ class Setting:
 
     def session(self) -> Session:
         """Make a session under that policy; its clock stands still."""
-        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S, CLIENT))
+        ends = replace(CONNECTED, upstream=Endpoint(self.host, 25 if self.kind is PortKind.SMTP else 465))
+        return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S, ends, CLIENT))
 
 
 def client(text: str | bytes) -> Received:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtpproxy.audit import SessionRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.session.actions import Action, Close, Connect, End, How, PauseReading, ResumeReading, Send
 from smtpproxy.session.dialogue import QUEUE_OCTETS
 from smtpproxy.session.events import Closed, TlsFailed, WriteBlocked, WriteUnblocked
@@ -97,7 +98,7 @@ def test_upstream_that_is_met_again_blocks_nobody() -> None:
     book.skip() >> WriteBlocked(Leg.UPSTREAM)
     book << PauseReading(Leg.CLIENT)
     book >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.PEER_ALERT))
-    (book << Connect("mx.test", 25) << ResumeReading(Leg.CLIENT)).done()
+    (book << Connect(Endpoint("mx.test", 25)) << ResumeReading(Leg.CLIENT)).done()
 
 
 def test_a_client_lost_while_upstream_blocks_is_not_read_on() -> None:

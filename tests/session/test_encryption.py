@@ -8,6 +8,7 @@ from enum import Enum
 import pytest
 
 from smtpproxy.audit import Incident, SessionRecord, TlsRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import CertificateValidation, Direction, Esmtp, PortKind, TlsProfile
 from smtpproxy.policy.rules import Failure, Offer, OnFailure, RecipientEncryption, SenderEncryption
 from smtpproxy.session.actions import Action, Close, CollectHello, Connect, ConnectTls, End, How, Send, StartTls
@@ -228,7 +229,7 @@ def test_the_fall_back_is_one_new_connection_in_clear(number: int, server: Serve
     to = begun(number, server)
     assert to.ehlo().startswith(b"250-mx.test")
     connections = [action for action in to.asked if isinstance(action, Connect)]
-    assert connections == ([Connect("mx.test", 25)] if ROWS[number].tries else [])
+    assert connections == ([Connect(Endpoint("mx.test", 25))] if ROWS[number].tries else [])
     to.answer_to("EHLO other.test")
     assert [action for action in to.asked if isinstance(action, Connect)] == connections
 
@@ -328,7 +329,7 @@ def test_a_handshake_that_fails_in_every_detail() -> None:
         >> upstream("220 go on")
         << StartTls(ConnectTls(TlsProfile("profile"), "mx.test"))
         >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.NO_COMMON_VERSION))
-        << Connect("mx.test", 25)
+        << Connect(Endpoint("mx.test", 25))
         >> UpstreamConnected()
         >> upstream("220 mx.test once more")
         << to_upstream("EHLO client.test")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Incident, TlsRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.certificates import CertificateChoice, Leaf, LeafKey, ProxyServerCertificate, Signer
 from smtpproxy.policy.model import CertificateValidation, Direction, PortKind, TlsProfile
 from smtpproxy.session.actions import (
@@ -75,7 +76,7 @@ def test_the_order_of_things() -> None:
         >> ClientConnected()
         << CollectHello()
         >> ClientHelloSeen(client_hello("mx.test"))
-        << Connect("mx.test", 465)
+        << Connect(Endpoint("mx.test", 465))
         >> UpstreamConnected()
         << StartTls(ConnectTls(PROFILE, "mx.test"))
         >> Upgraded(Leg.UPSTREAM, facts)

@@ -31,6 +31,7 @@ from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFailure, TlsReason
 from tests.session.playbook import (
+    CONNECTED,
     ORIGIN,
     RECIPIENT,
     SENDER,
@@ -149,7 +150,7 @@ def octets(*lines: str) -> int:
 
 def test_durations_are_those_of_the_clock() -> None:
     time_s = [100.0]
-    session = Session(Setting().terms(), Circumstances(ORIGIN, lambda: time_s[0], lambda: time_s[0]))
+    session = Session(Setting().terms(), Circumstances(ORIGIN, lambda: time_s[0], lambda: time_s[0], CONNECTED))
     records = []
     for event, seconds in (
         (ClientConnected(), 1.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpproxy.audit import Incident
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.legs import Reached
 from smtpproxy.policy.model import CertificateValidation, Direction
 from smtpproxy.policy.rules import Offer, RecipientEncryption, SenderEncryption
@@ -111,7 +112,7 @@ def test_an_upstream_that_closes_instead_is_met_again_in_clear(way: str) -> None
     book = offered()
     book >> client("STARTTLS")
     book.skip() >> FAILURES[way]
-    assert book.pending()[-1] == Connect("mx.test", 25)
+    assert book.pending()[-1] == Connect(Endpoint("mx.test", 25))
     book >> UpstreamConnected()
     (book >> upstream("220 mx.test") << to_upstream("EHLO client.test")).done()
     (book >> upstream(OFFERING) << to_client(NOT_READY)).done()
@@ -121,7 +122,7 @@ def test_an_upstream_that_closes_instead_is_met_again_in_clear(way: str) -> None
 
 def test_a_handshake_that_fails_is_454_and_a_downgrade() -> None:
     book = begun()
-    (book >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.PEER_ALERT)) << Connect("mx.test", 25)).done()
+    (book >> TlsFailed(Leg.UPSTREAM, TlsFailure(TlsReason.PEER_ALERT)) << Connect(Endpoint("mx.test", 25))).done()
     book >> UpstreamConnected()
     (book >> upstream("220 mx.test") << to_upstream("EHLO client.test")).done()
     (book >> upstream(OFFERING) << to_client(NOT_READY)).done()

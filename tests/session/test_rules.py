@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from smtpproxy.audit import Judgement, TransactionRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.knowledge import Answer, Knowledge, MailHost, StsMode, StsPolicy, Tlsa, TlsaSet
 from smtpproxy.policy.model import PeerPolicies
@@ -549,7 +550,7 @@ def test_a_fall_back_is_remembered_for_the_time_that_is_set() -> None:
     book = greeted(Setting(fallback_memory_s=42))
     book >> client("EHLO client.test")
     book.skip() >> upstream(ehlo_reply("STARTTLS"))
-    (book.skip() >> Closed(Leg.UPSTREAM, "reset") << Connect("mx.test", 25)).done()
+    (book.skip() >> Closed(Leg.UPSTREAM, "reset") << Connect(Endpoint("mx.test", 25))).done()
     book >> UpstreamConnected(UPSTREAM)
     (book >> upstream("220 mx.test") << to_upstream("EHLO client.test")).done()
     assert [(each.failure.reason, each.seconds) for each in book.remembered] == [(TlsReason.CONNECTION_CLOSED, 42)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtpproxy.audit import SessionRecord, Status, TransactionRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.session.actions import Close, Connect, End, How
 from smtpproxy.session.events import ClientConnected, UpstreamConnected
 from smtpproxy.session.legs import Leg
@@ -14,7 +15,7 @@ def test_a_message_passes_in_clear() -> None:
     (
         book
         >> ClientConnected()
-        << Connect("mx.test", 25)
+        << Connect(Endpoint("mx.test", 25))
         >> UpstreamConnected()
         >> upstream("220 mx.test ESMTP")
         << to_client("220 mx.test ESMTP")

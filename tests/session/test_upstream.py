@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from smtpproxy.audit import Incident, TlsRecord
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import CertificateValidation, PortKind, TlsProfile
 from smtpproxy.session.actions import Action, Close, Connect, ConnectTls, End, How, StartTls
 from smtpproxy.session.events import (
@@ -102,7 +103,7 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "354 what": over(BROKE),
         "454 busy": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
         "502 what": [to_client(b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250 LIMITS RCPTMAX=1000\r\n")],
-        "421 closing": [Close(Leg.UPSTREAM, How.ABORT), Connect("mx.test", 25)],
+        "421 closing": [Close(Leg.UPSTREAM, How.ABORT), Connect(Endpoint("mx.test", 25))],
         "garbage": over(BROKE),
         "220 a|250 b": over(BEHIND_TLS),
     },
@@ -283,7 +284,7 @@ def test_upstream_that_hangs_up_ends_the_session(state: str) -> None:
 @pytest.mark.parametrize("state", ["starttls", "securing", "hello again"])
 def test_upstream_that_hangs_up_before_in_or_right_behind_the_handshake_is_met_again_in_clear(state: str) -> None:
     book = UPSTREAM_STAGES[state][0]()
-    (book >> Closed(Leg.UPSTREAM, "clean") << Connect("mx.test", 25)).done()
+    (book >> Closed(Leg.UPSTREAM, "clean") << Connect(Endpoint("mx.test", 25))).done()
 
 
 def test_upstream_that_hangs_up_during_content_is_told_at_its_end() -> None:
@@ -490,7 +491,7 @@ def test_nothing_of_the_first_connection_is_left_on_the_second() -> None:
     (
         book
         >> Closed(Leg.UPSTREAM, "reset")
-        << Connect("mx.test", 25)
+        << Connect(Endpoint("mx.test", 25))
         >> UpstreamConnected()
         >> upstream("220 mx.test")
         << to_upstream("EHLO client.test")

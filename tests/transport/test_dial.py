@@ -24,7 +24,11 @@ class Dialler(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.stream: Stream | None = None
+        self.local: tuple[str, int] | None = None
         self.reasons: list[str] = []
+
+    def dial_begun(self, local: tuple[str, int]) -> None:
+        self.local = local
 
     def dial_succeeded(self, stream: Stream) -> None:
         self.stream = stream
@@ -185,6 +189,7 @@ class DialTests(StreamCase):
         await owner.saw("dialled")
         assert owner.stream is not None
         assert owner.stream.local_host == OTHER_HOST
+        assert owner.local == (owner.stream.local_host, owner.stream.local_port)
         await self.check_greeting(owner, listener)
 
     async def test_a_source_address_leaves_out_the_other_family(self) -> None:
@@ -197,12 +202,12 @@ class DialTests(StreamCase):
         assert owner.stream.peer_host == HOST
         await self.end(owner)
 
-    async def test_a_source_address_that_is_not_ours(self) -> None:
+    async def test_an_address_that_the_source_cannot_reach(self) -> None:
         owner = Dialler()
-        dial(reactor, HOST, 25, owner, source="192.0.2.1")
+        dial(reactor, HOST, 25, owner, source="::1")
         assert not owner.order  # never from inside the call
         await owner.saw("not dialled")
-        assert owner.reasons == ["source-not-available"]
+        assert owner.reasons == ["source-of-other-family"]
 
     async def test_a_cancelled_dial_says_nothing(self) -> None:
         listener = self.server()

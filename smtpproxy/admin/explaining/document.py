@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from smtpproxy.admin.explaining.question import Question
     from smtpproxy.admin.explaining.verdicts import Verdict
     from smtpproxy.policy.matching import Tried
-    from smtpproxy.policy.model import Policy, PortKind
+    from smtpproxy.policy.model import Policy
 
 Document: TypeAlias = dict[str, Any]
 
@@ -29,7 +29,7 @@ def document_of(explanation: Explanation) -> Document:
             }
             for tried in explanation.policies
         ],
-        "policy": _policy(answer.terms.policy, question.kind) if answer else None,
+        "policy": _policy(answer.terms.policy, question) if answer else None,
         "plan": answer.plan.value if answer and not answer.terms.implicit else None,
         "offers_starttls": _offer(answer) if answer else None,
         "recipients": [_recipient(each) for each in answer.recipients] if answer else [],
@@ -51,13 +51,14 @@ def _question(question: Question) -> Document:
     }
 
 
-def _policy(policy: Policy, kind: PortKind) -> Document:
+def _policy(policy: Policy, question: Question) -> Document:
+    upstream = question.upstream(policy)
     return {
         "name": policy.name,
         "direction": policy.direction.value,
         "proxy_action": policy.action.name,
         "tls_support": policy.tls_support.value,
-        "upstream": {"host": policy.upstream.host, "port": policy.upstream.port(kind)},
+        "upstream": {"host": upstream.host, "port": upstream.port} if upstream else None,
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.admin.explaining.cases import Case, cases_of, legs_of
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.envelopes import Envelope
 from smtpproxy.policy.messages import levels_in_reach, reachable, rules_for
 from smtpproxy.policy.names import recipient_names, sender_names
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from smtpproxy.policy.encryption import Plan
     from smtpproxy.policy.matching import Tried
     from smtpproxy.policy.messages import MessageRule
-    from smtpproxy.policy.model import Policy
     from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
     from smtpproxy.policy.selection import Address
     from smtpproxy.smtp.addresses import Path
@@ -116,14 +116,14 @@ def explain(question: Question, configuration: Configuration) -> Explanation:
     if selected is None:
         return Explanation(question, tried, None)
     terms = Terms.of(selected, question.kind, configuration.gateway.name)
-    judge = Judge(terms, question.source, upstream_address(selected))
+    judge = Judge(terms, question.source, _address(question.upstream(selected)))
     return Explanation(question, tried, _policy_answer(question, terms, judge))
 
 
-def upstream_address(policy: Policy) -> Address | None:
-    """Return the address that a policy's upstream is dialled at, as far as the configuration tells."""
+def _address(upstream: Endpoint | None) -> Address | None:
+    """Return the address that upstream is dialled at, as far as the configuration and the question tell."""
     try:
-        return ip_address(policy.upstream.host)
+        return ip_address(upstream.host) if upstream else None
     except ValueError:
         return None
 

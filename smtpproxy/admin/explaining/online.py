@@ -11,6 +11,7 @@ from smtpproxy.admin.explaining.cases import CLIENT_TLS
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
 from smtpproxy.admin.online.findings import Findings, Stage, Target
 from smtpproxy.admin.online.publication import Publication, judge_by
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.legs import LegFacts, Reached
 from smtpproxy.policy.names import looked_up_domain
@@ -61,11 +62,10 @@ def domains_of(recipients: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(filter(None, map(looked_up_domain, recipients))))
 
 
-def target_of(terms: Terms, known: Iterable[Knowledge]) -> Target:
+def target_of(terms: Terms, upstream: Endpoint, known: Iterable[Knowledge]) -> Target:
     """Return the upstream to dial, by the SNI that the gateway would send."""
-    upstream = terms.policy.upstream
     server_name = terms.upstream_name or _known_name(upstream.host, known)
-    return Target(upstream.host, upstream.port(terms.kind), terms.implicit, server_name)
+    return Target(upstream.host, upstream.port, terms.implicit, server_name)
 
 
 def look(question: Question, terms: Terms, found: Findings, known: Mapping[str, Knowledge]) -> Now:

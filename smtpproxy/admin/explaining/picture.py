@@ -65,9 +65,9 @@ def _add_policies(tree: Tree, explanation: Explanation) -> None:
     branch = tree.add(Text("policies", "cyan"))
     for tried in explanation.policies:
         if tried.obstacle is None:
-            upstream, action = tried.policy.upstream, tried.policy.action
-            port = upstream.port(explanation.question.kind)
-            found = f"is taken: {tried.policy.direction.value}, {action.name}, upstream {upstream.host} port {port}"
+            policy, upstream = tried.policy, explanation.question.upstream(tried.policy)
+            dials = f"upstream {upstream.host} port {upstream.port}" if upstream else "upstream as the client dialled"
+            found = f"is taken: {policy.direction.value}, {policy.action.name}, {dials}"
             branch.add(Text(f"{tried.policy.name} {found}", _CHOSEN))
         else:
             branch.add(Text(f"{tried.policy.name} is not: {tried.obstacle.value}", _PASSED_OVER))

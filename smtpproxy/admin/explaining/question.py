@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smtpproxy.policy.model import PortKind
+from smtpproxy.endpoint import Endpoint
+from smtpproxy.policy.model import Policy, PortKind
 from smtpproxy.policy.selection import Address, Traffic
 from smtpproxy.smtp.addresses import Path
 
@@ -35,6 +36,11 @@ class Question:
     def traffic(self) -> Traffic:
         """What a policy is selected by."""
         return Traffic(self.kind, self.source, self.destination)
+
+    def upstream(self, policy: Policy) -> Endpoint | None:
+        """Return where a policy dials for it, ``None`` if that is where the client dials and nobody told."""
+        dialled = Endpoint(str(self.destination), self.port) if self.destination else None
+        return policy.target(self.kind) or dialled
 
     @property
     def client_legs(self) -> tuple[bool, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpproxy.audit import Origin
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.decision import Refuse
 from smtpproxy.policy.encryption import decide_mail, decide_offer
 from smtpproxy.policy.judging import judge_sender, needs_of
@@ -15,7 +16,7 @@ from smtpproxy.policy.names import looked_up_domain
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.recipients import Asked, Recipients
 from smtpproxy.session.rulebook import Rulebook
-from smtpproxy.session.terms import Circumstances
+from smtpproxy.session.terms import Circumstances, Ends
 from smtpproxy.smtp import catalogue
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from smtpproxy.smtp.addresses import Path
     from smtpproxy.smtp.replies import Reply
 
+_NOWHERE = Ends(Endpoint("", 0), Endpoint("", 0), Endpoint("", 0))
 _NOBODY = Origin("", "", "", "", "", "", "", "")
 
 
@@ -76,7 +78,7 @@ class Judge:
         self._known: set[str] = set()
         self.rulebook = Rulebook(terms, client)
         self.rulebook.connected(address)
-        circumstances = Circumstances(_NOBODY, time.monotonic, time.time, client)
+        circumstances = Circumstances(_NOBODY, time.monotonic, time.time, _NOWHERE, client)
         self._recipients = Recipients(terms, circumstances, self.rulebook)
 
     def ask(self, sender: Path, recipient: Path) -> Asked:

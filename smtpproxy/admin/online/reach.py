@@ -48,7 +48,8 @@ class Reached:
 def upstreams_of(configuration: Configuration) -> list[Upstream]:
     """Return the upstreams of all policies that are enabled, each once, in the order of the policies.
 
-    The embedded server is left out: it is a part of the gateway, which need not run.
+    Where a client's own destination is dialled there is none to name. The embedded server is left out: it is a part of
+    the gateway, which need not run.
     """
     policies: dict[tuple[Target, TlsProfile], list[str]] = {}
     for policy in configuration.policies:
@@ -79,9 +80,10 @@ def _embedded(configuration: Configuration) -> frozenset[tuple[str, int]]:
 def _ways(policy: Policy) -> Iterator[tuple[Target, TlsProfile]]:
     if not policy.enabled:
         return
-    action, upstream = policy.action, policy.upstream
+    action = policy.action
     for kind in PortKind:
-        if kind in policy.tls_support.ports:
+        upstream = policy.target(kind)
+        if upstream and kind in policy.tls_support.ports:
             implicit = kind is PortKind.SMTPS
             profile = action.implicit_profile if implicit else action.starttls.profile
-            yield Target(upstream.host, upstream.port(kind), implicit), profile
+            yield Target(upstream.host, upstream.port, implicit), profile

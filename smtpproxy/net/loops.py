@@ -1,0 +1,73 @@
+"""Notice connections that the gateway made to itself.
+
+Source: RFC 3463 s3.5 (X.4.6); ip(7), bind(2): only an address of this machine can be bound by an ordinary socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from typing import Final
+
+from smtpproxy.endpoint import Endpoint
+from smtpproxy.lru import Lru
+
+KEPT_S: Final = 30.0
+"""How long it is kept whether an address is of this machine."""
+
+KEPT_ADDRESSES: Final = 1024
+QUIET_S: Final = 60.0
+"""One alarm a destination in this time; a loop would fill the disk otherwise."""
+
+
+class Loops:
+    """Knows the gateway's own ends of connections, and its own addresses; shared by all generations."""
+
+    __slots__ = ("_alarmed_s", "_ends", "_ours")
+
+    def __init__(self) -> None:
+        self._ends: Counter[Endpoint] = Counter()
+        self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
+        self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
+
+    def begin(self, end: Endpoint) -> None:
+        """Note an end of a connection that the gateway makes."""
+        self._ends[end] += 1
+
+    def end(self, end: Endpoint) -> None:
+        """Forget it."""
+        self._ends[end] -= 1
+        if self._ends[end] <= 0:
+            del self._ends[end]
+
+    def made(self, client: Endpoint) -> bool:
+        """Return whether it was this process that dialled."""
+        return client in self._ends
+
+    def is_here(self, host: str) -> bool:
+        """Return whether an address is of this machine."""
+        now_s = time.monotonic()
+        known = self._ours.get(host)
+        if known is None or now_s - known[1] > KEPT_S:
+            known = (_can_be_bound(host), now_s)
+            self._ours.put(host, known)
+        return known[0]
+
+    def is_news(self, destination: Endpoint) -> bool:
+        """Return whether no alarm was raised about a destination lately, and note that one is now."""
+        now_s, before_s = time.monotonic(), self._alarmed_s.get(destination)
+        if before_s is not None and now_s - before_s < QUIET_S:
+            return False
+        self._alarmed_s.put(destination, now_s)
+        return True
+
+
+def _can_be_bound(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
