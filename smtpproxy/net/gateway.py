@@ -50,6 +50,7 @@ class Gateway(Service):
         self._reactor = reactor
         self._generations = [first]  # the last is the newest
         self._listeners = Listeners(reactor, self._accept)
+        self._own_ports: frozenset[int] = frozenset()
         self._admission = Admission()
         self._refusals = Refusals()
         self._emptied: Deferred[None] | None = None
@@ -82,7 +83,7 @@ class Gateway(Service):
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self.newest.bind()
-        self._listeners.change(self.newest.binds)
+        self._listen(self.newest)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Serve."""
@@ -128,7 +129,7 @@ class Gateway(Service):
             OSError: the same, of a part of the generation.
         """
         generation.bind()
-        self._listeners.change(generation.binds)
+        self._listen(generation)
         generation.begin()
         before = self.newest
         generation.number = before.number + 1
@@ -142,6 +143,10 @@ class Gateway(Service):
         self._end_if_over(before)
         if len(self._generations) > EARLIER_GENERATIONS + 1:
             self._make_room(self._generations[0])
+
+    def _listen(self, generation: Generation) -> None:
+        self._listeners.change(generation.binds)
+        self._own_ports = frozenset(port for _host, port in self.addresses.values())
 
     def _make_room(self, oldest: Generation) -> None:
         _log.warn(
@@ -190,8 +195,7 @@ class Gateway(Service):
         loops = self.newest.equipment.loops
         if loops.made(arrival.client):
             return True
-        ports = {bind.port for bind in self.newest.binds}
-        to_itself = policy.upstream is None and arrival.destination.port in ports
+        to_itself = policy.upstream is None and arrival.destination.port in self._own_ports
         return to_itself and loops.is_here(arrival.destination.host)
 
     def _break_loop(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:

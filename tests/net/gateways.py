@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SMTP = Binding("127.0.0.1", 0, PortKind.SMTP)
+EMBEDDED = UpstreamHost("embedded")  # stands for the one that the test has started
 
 
 def policy(support: TlsSupport = TlsSupport.ENABLED, *, enabled: bool = True, general: General | None = None) -> Policy:
@@ -99,13 +100,17 @@ class GatewayCase(TestCase):
         self.upstream.startService()
         self.addCleanup(self.upstream.stopService)
 
-    def start(self, general: General | None = None) -> int:
+    def start(self, general: General | None = None, upstream: UpstreamHost | None = EMBEDDED) -> int:
         """Start a gateway; return its port."""
-        self.gateway = Gateway(reactor, self.generation(general))
+        self.serve(self.generation(general, upstream=upstream))
+        return self.gateway.addresses[SMTP][1]
+
+    def serve(self, generation: Generation) -> None:
+        """Start a gateway."""
+        self.gateway = Gateway(reactor, generation)
         self.gateway.privilegedStartService()
         self.gateway.startService()
         self.addCleanup(self.gateway.stopService)
-        return self.gateway.addresses[SMTP][1]
 
     def generation(
         self,
@@ -113,8 +118,11 @@ class GatewayCase(TestCase):
         name: str = "First",
         binds: Sequence[Binding] = (SMTP,),
         parts: Sequence[Service] = (),
+        *,
+        upstream: UpstreamHost | None = EMBEDDED,
     ) -> Generation:
-        host = UpstreamHost("127.0.0.1", self.upstream.smtp_port, self.upstream.smtps_port)
+        here = UpstreamHost("127.0.0.1", self.upstream.smtp_port, self.upstream.smtps_port)
+        host = here if upstream is EMBEDDED else upstream
         taken = replace(policy(general=general), upstream=host, name=name)
         return Generation([taken], binds, self.equipment(), gateway_name="gw.test", drain_timeout_s=10, parts=parts)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from twisted.internet.threads import deferToThread
 
-from smtpproxy.audit import Crash, SessionRecord, Status, TransactionRecord
+from smtpproxy.audit import Crash, Incident, SessionRecord, Status, TransactionRecord
 from smtpproxy.config.values import Interception
-from smtpproxy.net.listeners import bindings
+from smtpproxy.net.listeners import Binding, bindings
 from smtpproxy.net.refusals import REFUSALS
-from smtpproxy.policy.model import General, InterceptionMode, OnStop, Policy, PortKind, TlsSupport
+from smtpproxy.policy.model import General, InterceptionMode, OnStop, Policy, PortKind, TlsSupport, UpstreamHost
 from tests.net.gateways import GatewayCase, begin_content, policy
 
 
@@ -31,6 +31,9 @@ def test_ports_are_bound_for_what_some_enabled_policy_takes() -> None:
     assert kinds_bound(policy(enabled=False)) == set()
 
 
+LOOP = b"421 4.4.6 Routing loop detected, closing connection\r\n"
+
+
 class GatewayTests(GatewayCase):
     async def test_a_session_that_breaks_tells_its_client_and_touches_no_other(self) -> None:
         port = self.start()
@@ -48,6 +51,25 @@ class GatewayTests(GatewayCase):
         assert first.startswith(b"220 ")
         assert second == b"421 4.7.0 Too many connections, try again later\r\n"
         assert third.startswith(b"220 ")
+
+    async def test_where_the_client_dialled_is_never_the_gateway_itself(self) -> None:
+        port = self.start(upstream=None)
+        assert await deferToThread(_first_words, port) == LOOP
+        assert await deferToThread(_first_words, port) == LOOP
+        (alarm,) = self.records
+        assert isinstance(alarm, Incident)
+        assert (alarm.token, alarm.origin.destination) == ("loop", f"127.0.0.1:{port}")
+        assert self.gateway.turned_away["loop"] == 2
+        assert self.gateway.sessions_begun == 0
+
+    async def test_a_connection_of_its_own_that_comes_back_is_turned_away(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        bind, itself = Binding("127.0.0.1", port, PortKind.SMTP), UpstreamHost("127.0.0.1", port)
+        self.serve(self.generation(binds=[bind], upstream=itself))
+        assert await deferToThread(_first_words, port) == LOOP
+        assert [each.token for each in self.records if isinstance(each, Incident)] == ["loop"]
+        assert (self.gateway.sessions_begun, self.gateway.turned_away["loop"]) == (1, 1)
 
     async def test_a_session_that_outlasts_the_draining_is_ended_and_on_record(self) -> None:
         port = self.start()
@@ -73,6 +95,11 @@ class GatewayTests(GatewayCase):
         assert open_here <= REFUSALS + 10
         assert answers.count(b"421") <= REFUSALS
         assert answers.count(b"") >= REFUSALS
+
+
+def _first_words(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        return client.recv(1024)
 
 
 def _descriptors() -> int:
