@@ -88,7 +88,7 @@ class StreamLeg:
         """The connection is gone."""
         self.owner.ended(self)
 
-    def dial_begun(self, local: tuple[str, int]) -> None:
+    def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         """No matter here."""
 
     def dial_succeeded(self, stream: Stream) -> None:

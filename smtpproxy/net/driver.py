@@ -82,7 +82,7 @@ class Driver:
 
     __slots__ = (
         "_blocked", "_client", "_client_owner", "_deadlines", "_dial", "_dialled", "_equipment", "_events",
-        "_looking", "_on_end", "_origin", "_own_end", "_session", "_spooling", "_upstream", "_upstream_owner",
+        "_looking", "_made", "_on_end", "_origin", "_session", "_spooling", "_upstream", "_upstream_owner",
         "_working",
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ class Driver:
         self._upstream: Stream | None = None
         self._dial: Dial | None = None
         self._dialled = Destination("", 0, origin.proxy_action)
-        self._own_end: Endpoint | None = None
+        self._made: tuple[Endpoint, Endpoint] | None = None
         self._looking: Deferred[Knowledge] | None = None  # a look-up that nobody waits for any more is none of ours
         self._blocked: set[Leg] = set()
         self._spooling: Spooling | None = None  # from the first octet to its end
@@ -139,16 +139,16 @@ class Driver:
         finally:
             self._working = False
 
-    def dialling_from(self, end: Endpoint) -> None:
+    def dialling(self, local: Endpoint, remote: Endpoint) -> None:
         """Have it known as ours while the session lasts, or until it dials again."""
-        self._forget_own_end()
-        self._own_end = end
-        self._equipment.loops.begin(end)
+        self._forget_made()
+        self._made = (local, remote)
+        self._equipment.loops.begin(self._made)
 
-    def _forget_own_end(self) -> None:
-        if self._own_end is not None:
-            self._equipment.loops.end(self._own_end)
-            self._own_end = None
+    def _forget_made(self) -> None:
+        if self._made is not None:
+            self._equipment.loops.end(self._made)
+            self._made = None
 
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
@@ -338,7 +338,7 @@ class Driver:
     def _end(self) -> None:
         """Whatever the session left open is closed: nobody would hear of it any more."""
         self._deadlines.stop()
-        self._forget_own_end()
+        self._forget_made()
         self._give_up_looking()
         self._events.clear()
         self._discard_spool()

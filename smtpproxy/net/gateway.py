@@ -193,7 +193,7 @@ class Gateway(Service):
     def _is_loop(self, policy: Policy, arrival: Arrival) -> bool:
         """Whether the gateway itself has dialled, or would dial itself."""
         loops = self.newest.equipment.loops
-        if loops.made(arrival.client):
+        if loops.made(arrival.client, arrival.destination):
             return True
         to_itself = policy.upstream is None and arrival.destination.port in self._own_ports
         return to_itself and loops.is_here(arrival.destination.host)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from typing import Final
+from typing import Final, TypeAlias
 
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.lru import Lru
+
+Connection: TypeAlias = tuple[Endpoint, Endpoint]
+"""Who dialled, and what."""
 
 KEPT_S: Final = 30.0
 """How long it is kept whether an address is of this machine."""
@@ -24,26 +27,26 @@ QUIET_S: Final = 60.0
 class Loops:
     """Knows the gateway's own ends of connections, and its own addresses; shared by all generations."""
 
-    __slots__ = ("_alarmed_s", "_ends", "_ours")
+    __slots__ = ("_alarmed_s", "_made", "_ours")
 
     def __init__(self) -> None:
-        self._ends: Counter[Endpoint] = Counter()
+        self._made: Counter[Connection] = Counter()
         self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
         self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
 
-    def begin(self, end: Endpoint) -> None:
-        """Note an end of a connection that the gateway makes."""
-        self._ends[end] += 1
+    def begin(self, connection: Connection) -> None:
+        """Note a connection that the gateway makes."""
+        self._made[connection] += 1
 
-    def end(self, end: Endpoint) -> None:
+    def end(self, connection: Connection) -> None:
         """Forget it."""
-        self._ends[end] -= 1
-        if self._ends[end] <= 0:
-            del self._ends[end]
+        self._made[connection] -= 1
+        if self._made[connection] <= 0:
+            del self._made[connection]
 
-    def made(self, client: Endpoint) -> bool:
-        """Return whether it was this process that dialled."""
-        return client in self._ends
+    def made(self, client: Endpoint, destination: Endpoint) -> bool:
+        """Return whether it was this process that dialled; its end alone may be another connection's end as well."""
+        return (client, destination) in self._made
 
     def is_here(self, host: str) -> bool:
         """Return whether an address is of this machine."""

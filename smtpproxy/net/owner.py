@@ -44,8 +44,8 @@ class Listener(Protocol):
     def post(self, event: Event) -> None:
         """Hand an event to the session."""
 
-    def dialling_from(self, end: Endpoint) -> None:
-        """Know our end of the connection that is being made."""
+    def dialling(self, local: Endpoint, remote: Endpoint) -> None:
+        """Know both ends of the connection that is being made."""
 
     def connected(self, stream: Stream) -> None:
         """Take the dialled stream."""
@@ -193,9 +193,9 @@ class UpstreamOwner(LegOwner):
             self._listener.forget(self._leg)
             self._listener.post(TlsFailed(self._leg, refused))
 
-    def dial_begun(self, local: tuple[str, int]) -> None:
+    def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         """The upstream connection is being made."""
-        self._listener.dialling_from(Endpoint(*local))
+        self._listener.dialling(Endpoint(*local), Endpoint(*remote))
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The upstream connection stands."""

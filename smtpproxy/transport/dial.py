@@ -35,8 +35,8 @@ _IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source e
 class DialOwner(StreamOwner, Protocol):
     """Who dials: gets the stream or a reason, once, and is the stream's owner."""
 
-    def dial_begun(self, local: tuple[str, int]) -> None:
-        """A connection is being made from this address and port; another such call takes its place."""
+    def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
+        """A connection is being made between these; another such call takes its place."""
 
     def dial_succeeded(self, stream: Stream) -> None:
         """The connection stands; it is read once this has returned."""
@@ -134,7 +134,7 @@ class Dial:
     def begun(self, local: tuple[str, int]) -> None:
         """Tell from where it is dialled."""
         if self._owner is not None:
-            self._owner.dial_begun(local)
+            self._owner.dial_begun(local, (self._addresses[0], self._port))
 
     def failed(self, error: int) -> None:
         """Go on with the next address."""

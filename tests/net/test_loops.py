@@ -8,16 +8,17 @@ from smtpproxy.net.loops import Loops
 END = Endpoint("192.0.2.1", 40000)
 
 
-def test_an_end_is_ours_until_the_last_connection_from_it_has_ended() -> None:
-    loops = Loops()
-    assert not loops.made(END)
-    loops.begin(END)
-    loops.begin(END)
-    loops.end(END)
-    assert loops.made(END)
-    assert not loops.made(Endpoint("192.0.2.1", 40001))
-    loops.end(END)
-    assert not loops.made(END)
+def test_a_connection_is_ours_until_the_last_one_like_it_has_ended() -> None:
+    loops, server = Loops(), Endpoint("198.51.100.1", 25)
+    assert not loops.made(END, server)
+    loops.begin((END, server))
+    loops.begin((END, server))
+    loops.end((END, server))
+    assert loops.made(END, server)
+    assert not loops.made(Endpoint("192.0.2.1", 40001), server)
+    assert not loops.made(END, Endpoint("198.51.100.1", 465))
+    loops.end((END, server))
+    assert not loops.made(END, server)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])

@@ -25,10 +25,11 @@ class Dialler(Recorder):
         super().__init__()
         self.stream: Stream | None = None
         self.local: tuple[str, int] | None = None
+        self.remote: tuple[str, int] | None = None
         self.reasons: list[str] = []
 
-    def dial_begun(self, local: tuple[str, int]) -> None:
-        self.local = local
+    def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
+        self.local, self.remote = local, remote
 
     def dial_succeeded(self, stream: Stream) -> None:
         self.stream = stream
@@ -190,6 +191,7 @@ class DialTests(StreamCase):
         assert owner.stream is not None
         assert owner.stream.local_host == OTHER_HOST
         assert owner.local == (owner.stream.local_host, owner.stream.local_port)
+        assert owner.remote == listener.getsockname()
         await self.check_greeting(owner, listener)
 
     async def test_a_source_address_leaves_out_the_other_family(self) -> None:
