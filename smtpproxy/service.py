@@ -25,13 +25,16 @@ from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.config.home import Home
 from smtpproxy.config.values import Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
+from smtpproxy.net.announcing import Announcing
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
+from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import bindings
 from smtpproxy.net.listening import ListenError, status_of
 from smtpproxy.net.loops import Loops
+from smtpproxy.net.notify import Manager, Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
@@ -50,6 +53,7 @@ from smtpproxy.peers.tlsrpt import Reports, TlsReporter
 from smtpproxy.policy.ahead import domains_ahead
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools, SpoolUsage
+from smtpproxy.transport.activation import activated
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
 
@@ -139,18 +143,43 @@ def make_service(
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
     sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
     workshop = Workshop(reactor, metrics, sts.policies)
-    gateway = Gateway(reactor, workshop.make(configuration))
+    manager = find_manager()
+    notifier = Notifier(reactor, manager.address)
+    gateway = Gateway(reactor, workshop.make(configuration), Keeping(notifier, activated()))
+    announcing = _announcing(gateway, notifier, manager, reactor)
     figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
-    for service in (_signals(gateway, workshop, load, reactor), sts, metrics, gateway):
+    for service in (_signals(gateway, workshop, load, announcing, reactor), sts, metrics, gateway, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
 
-def _signals(gateway: Gateway, workshop: Workshop, load: Callable[[], Configuration], reactor: Any) -> Signals:  # noqa: ANN401
+def _announcing(gateway: Gateway, notifier: Notifier, manager: Manager, reactor: Any) -> Announcing:  # noqa: ANN401
+    announcing = Announcing(
+        reactor,
+        notifier,
+        lambda: gateway.status,
+        lambda: gateway.newest.drain_timeout_s,
+        watchdog_s=manager.watchdog_s,
+    )
+    reactor.callWhenRunning(announcing.serves)
+    return announcing
+
+
+def _signals(
+    gateway: Gateway,
+    workshop: Workshop,
+    load: Callable[[], Configuration],
+    announcing: Announcing,
+    reactor: Any,  # noqa: ANN401
+) -> Signals:
     reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(load()))
     stopping = Stopping(reactor.stop, gateway.expire)
-    wishes = {signal.SIGHUP: reloading.request, signal.SIGTERM: stopping.request, signal.SIGINT: stopping.request}
+    wishes = {
+        signal.SIGHUP: announcing.reloads(reloading.request),
+        signal.SIGTERM: stopping.request,
+        signal.SIGINT: stopping.request,
+    }
     return Signals(reactor, wishes)
 
 

@@ -16,6 +16,7 @@ from smtpproxy.net.admission import LIMITS, Admission
 from smtpproxy.net.arrival import Arrival, arrive
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
+from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import Binding, Listeners
 from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import Policy, PortKind, SourceAddress
@@ -40,16 +41,17 @@ class Gateway(Service):
     Args:
         reactor: Twisted's.
         first: the generation to begin with.
+        keeping: has sockets that listen already.
 
     Attributes:
         sessions_begun: sessions that were begun.
         turned_away: connections that became no session, by the token of the reason.
     """
 
-    def __init__(self, reactor: Any, first: Generation) -> None:  # noqa: ANN401 - Twisted's reactor has many interfaces
+    def __init__(self, reactor: Any, first: Generation, keeping: Keeping | None = None) -> None:  # noqa: ANN401 - Twisted's
         self._reactor = reactor
         self._generations = [first]  # the last is the newest
-        self._listeners = Listeners(reactor, self._accept)
+        self._listeners = Listeners(reactor, self._accept, keeping)
         self._own_ports: frozenset[int] = frozenset()
         self._admission = Admission()
         self._refusals = Refusals()
@@ -71,6 +73,11 @@ class Gateway(Service):
     def sessions_running(self) -> int:
         """How many sessions there are, of all generations."""
         return sum(len(generation.sessions) for generation in self._generations)
+
+    @property
+    def status(self) -> str:
+        """What it is at, in a few words."""
+        return f"{self.sessions_running} sessions, generation {self.newest.number}"
 
     # The service
 

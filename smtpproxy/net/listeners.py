@@ -5,6 +5,7 @@ Source: socket(7) SO_REUSEADDR, SO_REUSEPORT; listen(2).
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,10 +15,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listening import ListenError
+from smtpproxy.net.notify import Notifier
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind
 from smtpproxy.transport.stream import Stream
-from smtpproxy.transport.tcp import Listener, listen
+from smtpproxy.transport.tcp import Listener, adopt, listen
 
 _log = Logger(namespace="smtpproxy")
 
@@ -69,11 +72,18 @@ class Listeners:
     Args:
         reactor: Twisted's.
         accept: is given each connection with the kind that its address has at that time.
+        keeping: has sockets that listen already, and keeps those that are to outlive the process.
     """
 
-    def __init__(self, reactor: Any, accept: Callable[[PortKind, Stream], None]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        accept: Callable[[PortKind, Stream], None],
+        keeping: Keeping | None = None,
+    ) -> None:
         self._reactor = reactor
         self._accept = accept
+        self._keeping = keeping or Keeping(Notifier(reactor, None))
         self._doors: dict[Binding, _Door] = {}
 
     @property
@@ -90,6 +100,7 @@ class Listeners:
             ListenError: an address is not ours or a port is taken; then nothing has changed.
         """
         wanted = dict.fromkeys(binds)
+        surplus = self._take_up(wanted)
         gone = {bind: door for bind, door in self._doors.items() if bind not in wanted}
         kept = {bind: door for bind, door in self._doors.items() if bind in wanted}
         turned = _turned(wanted.keys() - kept.keys(), gone)
@@ -97,26 +108,47 @@ class Listeners:
             del gone[bind]
         for bind, before in turned.items():
             self._doors[before].adapt(bind)
-        fresh = self._open([bind for bind in wanted if bind not in kept and bind not in turned], gone)
-        for door in gone.values():
-            door.close_when_empty()
+        leaving = [*gone.values(), *surplus]
+        fresh = self._open([bind for bind in wanted if bind not in kept and bind not in turned], leaving)
+        for door in leaving:
+            self._keeping.drop(door.port.socket)
+            self._reactor.callWhenRunning(door.close_when_empty)
         for bind, before in turned.items():
             kept[bind] = self._doors[before]
             kept[bind].kind = bind.kind
         self._doors = {bind: (kept | fresh)[bind] for bind in wanted}
+        for door in self._doors.values():
+            self._keeping.keep(door.port.socket)
+        self._keeping.close_others()
 
     def close(self) -> list[Deferred[None]]:
         """Listen nowhere."""
         doors, self._doors = self._doors, {}
         return [door.close() for door in doors.values()]
 
-    def _open(self, binds: Iterable[Binding], gone: Mapping[Binding, _Door]) -> dict[Binding, _Door]:
+    def _take_up(self, wanted: Iterable[Binding]) -> list[_Door]:
+        """Have doors at sockets that listen already; return further ones, that are closed as soon as they are empty."""
+        surplus: list[_Door] = []
+        for bind in wanted:
+            for listening in self._keeping.take(bind.interface, bind.port):
+                door = _Door(self._reactor, bind.kind, self._accept)
+                door.adopt(bind, listening)
+                if self._doors.setdefault(bind, door) is not door:
+                    surplus.append(door)
+        for bind in wanted:
+            for listening in self._keeping.take_port(bind.port):
+                surplus.append(_Door(self._reactor, bind.kind, self._accept))
+                surplus[-1].adopt(bind, listening)
+        return surplus
+
+    def _open(self, binds: Iterable[Binding], gone: Sequence[_Door]) -> dict[Binding, _Door]:
         opened: dict[Binding, _Door] = {}
         try:
             for bind in binds:
-                beside = [door.port for each, door in gone.items() if _overlap(bind, each)]
-                opened[bind] = _Door(self._reactor, bind, self._accept, beside)
+                opened[bind] = _Door(self._reactor, bind.kind, self._accept)
+                opened[bind].open(bind, [door.port for door in gone if _overlap(bind, door.port)])
         except ListenError:
+            del opened[bind]
             for door in opened.values():
                 door.close()
             raise
@@ -129,26 +161,32 @@ class Listeners:
 class _Door:
     """One address that is listened on; its kind may change."""
 
-    __slots__ = ("_accept", "kind", "port")
+    __slots__ = ("_accept", "_reactor", "kind", "port")
 
-    def __init__(
-        self,
-        reactor: Any,  # noqa: ANN401
-        bind: Binding,
-        accept: Callable[[PortKind, Stream], None],
-        beside: Sequence[Listener],
-    ) -> None:
-        self.kind = bind.kind
+    port: Listener
+
+    def __init__(self, reactor: Any, kind: PortKind, accept: Callable[[PortKind, Stream], None]) -> None:  # noqa: ANN401
+        self.kind = kind
+        self._reactor = reactor
         self._accept = accept
+
+    def open(self, bind: Binding, beside: Sequence[Listener]) -> None:
+        """Bind."""
         try:
             self.port = listen(
-                reactor, bind.interface, bind.port, self._accepted, beside=beside, transparent=bind.transparent
+                self._reactor, bind.interface, bind.port, self._accepted, beside=beside, transparent=bind.transparent
             )
         except CannotListenError as error:
             raise ListenError(bind.interface, bind.port, error.socketError) from error
         except OSError as error:  # of listen(2) itself, which Twisted does not translate
             raise ListenError(bind.interface, bind.port, error) from error
         self._say("listening on")
+
+    def adopt(self, bind: Binding, listening: socket.socket) -> None:
+        """Take up a socket that listens already."""
+        self.port = adopt(self._reactor, listening, self._accepted)
+        self.adapt(bind)
+        self._say("listening again on")
 
     def adapt(self, bind: Binding) -> None:
         """Be transparent if that is wanted; once it is, a connection to an address of ours is taken all the same."""
@@ -182,9 +220,9 @@ def _turned(fresh: Iterable[Binding], gone: Iterable[Binding]) -> dict[Binding, 
     return {bind: was for bind, was in found.items() if was is not None}
 
 
-def _overlap(one: Binding, other: Binding) -> bool:
-    """Whether one of two bindings takes what is meant for the other: any address, and an address."""
-    first, second = ip_address(one.interface), ip_address(other.interface)
-    return (
-        one.port == other.port and first.version == second.version and (first.is_unspecified or second.is_unspecified)
-    )
+def _overlap(bind: Binding, port: Listener) -> bool:
+    """Whether one takes what is meant for the other: any address, and an address."""
+    host = port.getHost()
+    first, second = ip_address(bind.interface), ip_address(host.host)
+    same = bind.port == host.port and first.version == second.version
+    return same and (first.is_unspecified or second.is_unspecified)

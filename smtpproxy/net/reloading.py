@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -18,6 +18,8 @@ from smtpproxy.net.generation import Generation
 SWITCH_INTERVAL_S = 0.0005
 """How long the loading thread goes on while the reactor waits for its turn, as it does after each system call."""
 
+_STOPPING: Final = "the gateway is stopping"
+
 _T = TypeVar("_T")
 
 _log = Logger(namespace="smtpproxy")
@@ -26,7 +28,6 @@ _log = Logger(namespace="smtpproxy")
 class _State(Enum):
     IDLE = auto()
     LOADING = auto()
-    ASKED_AGAIN = auto()
 
 
 class Reloading:
@@ -43,25 +44,33 @@ class Reloading:
         self._reopen = reopen
         self._load = load
         self._state = _State.IDLE
+        self._asked: list[Deferred[list[str]]] = []
 
-    def request(self) -> None:
-        """Reload; behind the reload that is under way, once however often it is asked for meanwhile."""
+    def request(self) -> Deferred[list[str]]:
+        """Reload; behind the reload that is under way, once however often it is asked for meanwhile.
+
+        Returns:
+            the mistakes that it was refused for, one a line, when it is over.
+        """
         if not self._gateway.running:
-            _log.warn("reload not begun, the gateway is stopping")
-        elif self._state is _State.IDLE:
+            _log.warn("reload not begun, {reason}", reason=_STOPPING)
+            return succeed([_STOPPING])
+        over: Deferred[list[str]] = Deferred()
+        self._asked.append(over)
+        if self._state is _State.IDLE:
             self._state = _State.LOADING
             Deferred.fromCoroutine(self._run())
-        else:
-            self._state = _State.ASKED_AGAIN
+        return over
 
     async def _run(self) -> None:
-        await self._reload()
-        while self._state is _State.ASKED_AGAIN:
-            self._state = _State.LOADING
-            await self._reload()
+        while self._asked:
+            asked, self._asked = self._asked, []
+            mistakes = await self._reload()
+            for over in asked:
+                over.callback(list(mistakes))
         self._state = _State.IDLE
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> list[str]:
         _log.info("reload begun")
         mistakes: list[str] = []
         try:
@@ -74,11 +83,12 @@ class Reloading:
             mistakes.append("internal error")
         if mistakes:
             self._refuse(mistakes)
+        return mistakes
 
     async def _adopt(self, generation: Generation, mistakes: list[str]) -> None:
         try:
             if not self._gateway.running:
-                mistakes.append("the gateway is stopping")
+                mistakes.append(_STOPPING)
             if not mistakes:
                 self._gateway.adopt(generation)
         except (SmtpProxyError, OSError) as error:

@@ -23,7 +23,7 @@ class Signals(Service):
         wishes: what each signal asks for.
     """
 
-    def __init__(self, reactor: Any, wishes: Mapping[signal.Signals, Callable[[], None]]) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, wishes: Mapping[signal.Signals, Callable[[], object]]) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._wishes = dict(wishes)
 

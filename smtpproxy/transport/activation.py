@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
 from typing import Final
 
 from twisted.logger import Logger
@@ -50,28 +52,40 @@ class Activated:
         return not self.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
-def activated(environ: MutableMapping[str, str] = os.environ) -> list[Activated]:
+def activated(environ: Mapping[str, str] | None = None) -> list[Activated]:
     """Return the listening sockets that this process was started with, each once.
 
-    The variables that tell of them are taken out, so that no program that is started from here believes them. What is
-    handed over and is no listening TCP socket is told of in the log, and closed.
+    What is handed over and is no listening TCP socket is told of in the log, and closed. No program that is started
+    from here is told of them.
 
     Args:
-        environ: the environment.
+        environ: the environment that the process was started with, if it is another than the kernel knows.
     """
-    told = {name: environ.pop(name, "") for name in _VARIABLES}
-    if told["LISTEN_PID"] != str(os.getpid()):
+    told = _first_environment() if environ is None else environ
+    for name in _VARIABLES:
+        os.environ.pop(name, None)
+    if told.get("LISTEN_PID") != str(os.getpid()):
         return []
-    count = int(told["LISTEN_FDS"]) if told["LISTEN_FDS"].isdecimal() else 0
-    names = told["LISTEN_FDNAMES"].split(":") if told["LISTEN_FDNAMES"] else []
-    numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(count, MOST_DESCRIPTORS))
-    names += [_UNNAMED] * (len(numbers) - len(names))
-    return list(_usable(zip(names, numbers, strict=False)))
+    count = told.get("LISTEN_FDS", "")
+    numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(int(count) if count.isdecimal() else 0, MOST_DESCRIPTORS))
+    names = [name or _UNNAMED for name in told.get("LISTEN_FDNAMES", "").split(":")]
+    return list(_usable(zip(chain(names, repeat(_UNNAMED)), numbers, strict=False)))
 
 
-def _usable(descriptors: Iterator[tuple[str, int]]) -> Iterator[Activated]:
+def _first_environment() -> Mapping[str, str]:
+    """Return the environment at the start: Twisted takes these variables out of it, and keeps them to itself."""
+    try:
+        pairs = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    return {name: value for name, _, value in (os.fsdecode(pair).partition("=") for pair in pairs)}
+
+
+def _usable(descriptors: Iterable[tuple[str, int]]) -> Iterator[Activated]:
     for name, number in descriptors:
         try:
+            if not os.get_inheritable(number):
+                continue  # so it was not handed over, or is taken already
             found = _listening(number)
         except (OSError, _UselessError) as error:
             _log.warn("descriptor {number} ({name}) is of no use: {error}", number=number, name=name, error=str(error))

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 
 from smtpproxy.transport.stream import Stream
-from smtpproxy.transport.transparent import make_transparent
+from smtpproxy.transport.transparent import is_transparent, make_transparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +67,22 @@ def listen(
     return listener
 
 
+def adopt(reactor: Reactor, listening: socket.socket, on_accept: Callable[[Stream], None]) -> Listener:
+    """Accept from a socket that listens already.
+
+    Args:
+        reactor: Twisted's.
+        listening: does not block; the listener's from now on.
+        on_accept: is given each stream, and sets its owner or closes it.
+    """
+    host, port = listening.getsockname()[:2]
+    listener = Listener(port, Acceptor(on_accept), BACKLOG, host, reactor)
+    listener._preexistingSocket = listening  # noqa: SLF001 - its own, where Twisted looks for one
+    listener.is_transparent = is_transparent(listening)
+    listener.startListening()
+    return listener
+
+
 class Acceptor(Factory):
     """Stands where Twisted wants a factory and its protocols."""
 
@@ -107,6 +123,8 @@ class Listener(Port):
 
     _shares = False
     _empties = False
+    # A shutdown would end the listening of every duplicate, the service manager's too.
+    _shouldShutdown = False  # noqa: N815 - Twisted's name
 
     def createInternetSocket(self) -> socket.socket:  # noqa: N802 - Twisted's name
         """Return the socket to bind."""

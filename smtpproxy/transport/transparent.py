@@ -38,6 +38,13 @@ def make_transparent(made: socket.socket) -> None:
         made.setsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT, 1)
 
 
+def is_transparent(made: socket.socket) -> bool:
+    """Return whether a socket takes connections to any address."""
+    if made.family == socket.AF_INET6:
+        return bool(made.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))
+    return bool(made.getsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT))
+
+
 def mark_own(made: socket.socket) -> None:
     """Mark a connection of ours, if the system lets us: without the right to it, the kernel's routes must do."""
     try:

@@ -12,7 +12,7 @@ import sys
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trustme
 import yaml
@@ -80,29 +80,59 @@ class Upstream:
     host: str = HOST
 
 
+class Starter(Protocol):
+    """Whoever starts the program."""
+
+    def start(self, command: Sequence[str | Path], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+        """Start it in a folder, with its output at the end of a log."""
+
+    def is_up(self, port: int) -> bool:
+        """Whether what was started serves a port."""
+
+
+class Terminal:
+    """Starts the program as a user does."""
+
+    def start(self, command: Sequence[str | Path], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+
+    def is_up(self, port: int) -> bool:
+        return listens(port)
+
+
 class Gateway:
     """One running proxy; tests that want the same of it may share it, each from its own ``begin``."""
 
-    def __init__(self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities) -> None:
+    def __init__(
+        self, home: Path, setup: Setup, upstream: Upstream, authorities: Authorities, *, starter: Starter | None = None
+    ) -> None:
         self.home = home
         self._authorities = authorities
         self.smtp_port, self.smtps_port, self.metrics_port = free_ports(3)
         _write_certificates(home / "certs", setup, authorities)
         _write_configuration(home / "config", setup, upstream, (self.smtp_port, self.smtps_port, self.metrics_port))
+        self._starter = starter or Terminal()
         self._log_path = home / "twistd.log"
         self._log_begins = self._records_begin = 0
         self._told_to_end = False
         self._records_path = home / "var" / "records.jsonl"
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [PROGRAMS / "twistd", "--nodaemon", "--pidfile=", "smtpproxy", "--config", self.configuration],
-                cwd=home,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        expected = self.smtps_port if setup.tls_support == "required" else self.smtp_port
-        wait_until(lambda: listens(expected) or not self.alive, "the gateway listens")
+        self._first_port = self.smtps_port if setup.tls_support == "required" else self.smtp_port
+        self.start()
+
+    def start(self) -> None:
+        """Start it; again, when it has ended."""
+        self._process = self._starter.start(self.command, self.home, self._log_path)
+        wait_until(lambda: self._starter.is_up(self._first_port) or not self.alive, "the gateway is up")
         assert self.alive, self.log
+
+    @property
+    def command(self) -> list[str | Path]:
+        """The program with its arguments."""
+        return [
+            *(PROGRAMS / "twistd", "--nodaemon", "--pidfile=", "smtpproxy"),
+            *("--config", self.configuration),
+        ]
 
     @property
     def configuration(self) -> Path:
@@ -219,6 +249,24 @@ class Gateway:
         """Ask it to end, as an administrator would; a second time, not to wait for anything."""
         self._told_to_end = True
         self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it in order, to be started again."""
+        self._process.terminate()
+        self.await_end()
+
+    def await_end(self) -> None:
+        """Wait until it has ended in order."""
+        assert self._process.wait(20) == 0, self.log
+        self._told_to_end = False
+
+    def pause(self) -> None:
+        """Have it hang."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have it hang no longer."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash would."""

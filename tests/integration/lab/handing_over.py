@@ -19,6 +19,8 @@ def main() -> None:
     pairs = [argument.rpartition("=") for argument in sys.argv[1:end]]
     free = _FIRST + len(pairs)
     moved = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, free) for _, _, number in pairs]  # out of the way first
+    for _, _, original in pairs:
+        os.close(int(original))
     for target, number in enumerate(moved, _FIRST):
         os.dup2(number, target)
     command = sys.argv[end + 1 :]

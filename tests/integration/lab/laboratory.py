@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trustme
 
-from tests.integration.lab.gateway import Gateway, Setup, Upstream
+from tests.integration.lab.gateway import Gateway, Setup, Starter, Upstream
 from tests.integration.lab.ports import free_ports
 from tests.integration.lab.recorder import RecordingUpstream, Script
 from tests.pki import Pair, Wanted, make_leaf
@@ -119,11 +119,14 @@ class Lab:
         self._used.add(gateway)
         return gateway
 
-    def doomed_gateway(self, upstream: Server, setup: Setup | None = None) -> Gateway:
+    def doomed_gateway(
+        self, upstream: Server, setup: Setup | None = None, *, starter: Starter | None = None
+    ) -> Gateway:
         """Start a gateway that the test itself will change or end."""
         self._count += 1
         home = self._folder / f"doomed-{self._count}"
-        return Gateway(home, setup or Setup(), Upstream(upstream.smtp_port, upstream.smtps_port), self.authorities)
+        where = Upstream(upstream.smtp_port, upstream.smtps_port)
+        return Gateway(home, setup or Setup(), where, self.authorities, starter=starter)
 
     def judge(self) -> None:
         """At the end of a test, assert that the gateways that it used are well."""
