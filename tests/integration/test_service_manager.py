@@ -13,20 +13,18 @@ import pytest
 
 from tests.integration.lab.client import begin_content, send_stuffed
 from tests.integration.lab.gateway import Gateway
+from tests.integration.lab.newcomers import Newcomers
 from tests.integration.lab.ports import HOST, free_ports, listens, wait_until
 from tests.integration.lab.service_manager import WATCHDOG_S, ServiceManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.integration.lab.laboratory import Lab
     from tests.integration.lab.recorder import RecordingUpstream
 
-PAUSE_S = 0.005
-LOOPS = 8
 SLACK_S = 3.0
-GOING_DOWN = b"421 4.3.2 Service shutting down, closing connection\r\n"
 
 
 @pytest.fixture
@@ -109,62 +107,6 @@ def test_what_is_kept_follows_a_reload(gateway: Gateway, manager: ServiceManager
     wait_until(lambda: not listens(before), "nobody listens there any more")
 
 
-class Crowd:
-    """Clients that connect every few ms, each with a message of its own."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._over = threading.Event()
-        self.sent: list[bytes] = []
-        self.failures: list[Exception] = []
-        self.slowest_s = 0.0
-
-    def _run(self, number: int) -> None:
-        count = 0
-        while not self._over.wait(PAUSE_S):
-            count += 1
-            content = b"message %d of %d\r\n" % (count, number)
-            begun = time.monotonic()
-            try:
-                self._converse(begun, content)
-            except OSError as error:  # smtplib's are of this kind too
-                self.failures.append(error)
-
-    def _converse(self, begun: float, content: bytes) -> None:
-        with socket.create_connection((HOST, self._port), 30) as client, client.makefile("rb") as replies:
-            reply = replies.readline()
-            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
-            for command in (
-                b"HELO c.test",
-                b"MAIL FROM:<a@c.test>",
-                b"RCPT TO:<b@upstream.test>",
-                b"DATA",
-                content + b".",
-            ):
-                if reply == GOING_DOWN:  # it was at rest; its sender would come again
-                    return
-                assert reply[:1] in (b"2", b"3"), reply
-                client.sendall(command + b"\r\n")
-                reply = replies.readline()
-            if reply[:3] == b"250":
-                self.sent.append(content)
-            elif reply != GOING_DOWN:
-                raise ConnectionError(f"ended by {reply!r}")
-
-    def over(self, act: Callable[[], None]) -> None:
-        """Be there before, while and after something happens."""
-        threads = [threading.Thread(target=self._run, args=(number,)) for number in range(LOOPS)]
-        with ExitStack() as stack:
-            for thread in threads:
-                thread.start()
-                stack.callback(thread.join)
-            stack.callback(self._over.set)
-            wait_until(lambda: len(self.sent) > 2 * LOOPS, "the crowd is there")
-            act()
-            after = len(self.sent)
-            wait_until(lambda: len(self.sent) > after + 2 * LOOPS, "the crowd is still there")
-
-
 def test_a_restart_refuses_and_stalls_nobody(gateway: Gateway, recorder: RecordingUpstream) -> None:
     took_s = 0.0
 
@@ -175,11 +117,11 @@ def test_a_restart_refuses_and_stalls_nobody(gateway: Gateway, recorder: Recordi
         gateway.start()
         took_s = time.monotonic() - begun
 
-    crowd = Crowd(gateway.smtp_port)
-    crowd.over(restart)
-    assert crowd.failures == []
-    assert crowd.slowest_s < took_s + SLACK_S
-    assert sorted(recorder.messages) == sorted(crowd.sent)
+    newcomers = Newcomers(gateway.smtp_port)
+    newcomers.over(restart)
+    assert newcomers.failures == []
+    assert newcomers.slowest_s < took_s + SLACK_S
+    assert sorted(recorder.messages) == sorted(newcomers.sent)
     assert gateway.log.count("listening again on") == 2
 
 

@@ -1,0 +1,241 @@
+"""The unit as it is shipped, under a systemd of our own: rights, restart, crash, reload, watchdog, socket unit."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import ssl
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import yaml
+
+from tests.integration.lab import systemd
+from tests.integration.lab.newcomers import Newcomers, enter
+from tests.integration.lab.ports import HOST, wait_until
+from tests.integration.lab.systemd import PROJECT, Systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+UNIT: Final = "smtpproxy"
+DEPLOY: Final = PROJECT / "deploy"
+HOME: Final = "/etc/smtpproxy"
+MAIN_FILE: Final = f"{HOME}/config/smtpproxy.yaml"
+LOG: Final = "/var/log/smtpproxy.log"
+MAILDIR: Final = "/var/lib/smtpproxy/maildir/new"
+CAPABILITIES: Final = 1 << 10 | 1 << 13  # capabilities(7): CAP_NET_BIND_SERVICE, CAP_NET_RAW
+WATCHDOG_S: Final = 2
+SLACK_S: Final = 3.0
+
+# There is no journal, and Python is not where Debian has it.
+LABORATORY: Final = f"""[Service]
+StandardOutput=append:{LOG}
+StandardError=inherit
+Environment=LD_LIBRARY_PATH=/media/python/lib
+WatchdogSec={WATCHDOG_S}s
+"""
+
+INSTALL: Final = f"""
+set -e
+getent passwd smtpproxy >/dev/null ||
+    useradd --system --user-group --home-dir /var/lib/smtpproxy --shell /usr/sbin/nologin smtpproxy
+/opt/smtpproxy/bin/smtpproxy init --demo {HOME}
+chgrp smtpproxy {HOME}/certs/*.key
+chmod 0640 {HOME}/certs/*.key
+systemctl daemon-reload
+"""
+
+
+class Box:
+    """A machine with the gateway installed, before the embedded server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.systemd = Systemd(folder)
+        for unit in ("smtpproxy.service", "smtpproxy.socket"):
+            self.systemd.take(DEPLOY / unit, f"/etc/systemd/system/{unit}")
+        drop_in = self.systemd.path(f"/etc/systemd/system/{UNIT}.service.d/laboratory.conf")
+        drop_in.parent.mkdir()
+        drop_in.write_text(LABORATORY)
+        self.systemd.run("sh", "-c", INSTALL)
+        text = self.systemd.path(f"{HOME}/config/demo.yaml").read_text()
+        self.configuration = text.replace("smtp: [2525], smtps: [4650]", "smtp: [25], smtps: [465]")
+        self.configure(lambda _: None)
+
+    def configure(self, change: Callable[[dict[str, object]], None]) -> None:
+        """Write what the demonstration has, with a change."""
+        main = yaml.safe_load(self.configuration)
+        change(main)
+        self.systemd.path(MAIN_FILE).write_text(yaml.safe_dump(main, sort_keys=False))
+
+    def do(self, verb: str, unit: str = UNIT, *, check: bool = True) -> str:
+        done = self.systemd.run("systemctl", verb, unit, check=check)
+        return done.stdout + done.stderr
+
+    def shown(self, name: str) -> str:
+        return self.systemd.shown(UNIT, name)
+
+    def signal(self, name: str) -> None:
+        """Send the gateway a signal."""
+        self.systemd.run("kill", f"-{name}", self.shown("MainPID"))
+
+    @property
+    def log(self) -> str:
+        return self.systemd.path(LOG).read_text()
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [entry.read_bytes() for entry in self.systemd.path(MAILDIR).iterdir()]
+
+    @property
+    def network(self) -> Path:
+        return Path(f"/proc/{self.systemd.pid}/ns/net")
+
+    def inside(self, act: Callable[[], None]) -> None:
+        """Do something with this machine's network."""
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            enter(self.network)
+            try:
+                act()
+            except BaseException as error:  # noqa: BLE001 - it is the test's
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if failures:
+            raise failures[0]
+
+    def close(self) -> None:
+        self.systemd.close()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    if reason := systemd.why_not():
+        pytest.skip(reason)
+    made = Box(tmp_path_factory.mktemp("systemd"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def box(machine: Box) -> Iterator[Box]:
+    """The machine with the gateway running and nothing in its mailbox."""
+    machine.configure(lambda _: None)
+    machine.do("reset-failed", check=False)
+    machine.do("start")
+    for entry in machine.systemd.path(MAILDIR).glob("*"):
+        entry.unlink()
+    yield machine
+    print(machine.log)  # noqa: T201 - shown beside a test that fails
+    machine.do("stop")
+    machine.systemd.path(LOG).write_text("")
+
+
+def _send(box: Box, way: str, content: bytes) -> None:
+    context = ssl.create_default_context(cadata=box.systemd.path(f"{HOME}/certs/proxy-authority.pem").read_text())
+    context.check_hostname = False
+
+    def send() -> None:
+        if way == "smtps":
+            client: smtplib.SMTP = smtplib.SMTP_SSL(HOST, 465, "client.test", timeout=30, context=context)
+        else:
+            client = smtplib.SMTP(HOST, 25, "client.test", timeout=30)
+            client.starttls(context=context)
+        with client:
+            client.sendmail("a@client.test", ["b@example.test"], content)
+
+    box.inside(send)
+
+
+def test_it_serves_with_the_two_rights_that_it_needs_and_no_other(box: Box) -> None:
+    assert box.shown("StatusText") == "serving: 0 sessions, generation 1"
+    status = box.systemd.path(f"/proc/{box.shown('MainPID')}/status").read_text()
+    facts = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    uid = box.systemd.run("id", "-u", "smtpproxy").stdout.strip()
+    assert facts["Uid"].split() == [uid] * 4
+    for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(facts[name], 16) == CAPABILITIES
+    assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
+    contents = {way: b"Subject: x\r\n\r\nover %b\r\n" % way.encode() for way in ("starttls", "smtps")}
+    for way, content in contents.items():
+        _send(box, way, content)
+    assert sorted(box.messages) == sorted(contents.values())
+
+
+def test_a_restart_refuses_and_stalls_nobody(box: Box) -> None:
+    newcomers = Newcomers(25, box.network)
+    newcomers.over(lambda: box.do("restart"))
+    assert newcomers.failures == []
+    assert newcomers.slowest_s < SLACK_S
+    assert sorted(box.messages) == sorted(newcomers.sent)
+    assert box.shown("NFileDescriptorStore") == "2"
+    assert box.log.count("listening again on") == 2
+
+
+def test_a_crash_is_mended_and_connections_wait_for_it(box: Box) -> None:
+    before = box.shown("MainPID")
+
+    def wait_for_the_next() -> None:
+        with smtplib.SMTP(HOST, 25, "client.test", timeout=30) as client:
+            assert client.noop()[0] == 250
+
+    box.signal("KILL")
+    box.inside(wait_for_the_next)
+    assert box.shown("MainPID") not in {before, "0"}
+    assert box.shown("NRestarts") == "1"
+
+
+def test_a_reload_tells_of_its_mistakes_and_changes_nothing_then(box: Box) -> None:
+    box.configure(lambda main: main.update(nonsense=True))
+    box.do("reload", check=False)
+    assert "nonsense: unknown key" in box.log
+    assert "reload begun" not in box.log
+    box.configure(lambda _: None)
+    box.do("reload")
+    wait_until(lambda: box.shown("StatusText") == "serving: 0 sessions, generation 2", "the reload is over")
+    assert box.shown("SubState") == "running"
+
+
+def test_a_gateway_that_hangs_is_ended_and_started_anew(box: Box) -> None:
+    before = box.shown("MainPID")
+    box.signal("STOP")
+    wait_until(lambda: box.shown("Result") == "watchdog" or box.shown("MainPID") not in {before, "0"}, "systemd acts")
+    wait_until(lambda: box.shown("SubState") == "running" and box.shown("MainPID") != before, "a new one serves")
+
+
+def test_a_mistake_in_the_configuration_is_not_tried_again(box: Box) -> None:
+    box.do("stop")
+    box.configure(lambda main: main.update(nonsense=True))
+    box.do("start", check=False)
+    assert (box.shown("ActiveState"), box.shown("ExecMainStatus"), box.shown("NRestarts")) == ("failed", "78", "0")
+    box.do("reset-failed")
+
+
+def test_connections_to_other_addresses_may_be_taken(box: Box) -> None:
+    box.do("stop")
+    box.configure(lambda main: main["interception"].update(mode="tproxy", listen=["0.0.0.0"]))  # type: ignore[attr-defined]  # noqa: S104
+    box.do("start")
+    assert box.shown("StatusText") == "serving: 0 sessions, generation 1"
+
+
+def test_a_socket_unit_starts_it_and_keeps_who_waits(box: Box) -> None:
+    box.do("stop")
+    box.configure(lambda main: main["interception"].update(listen=["0.0.0.0", "::"]))  # type: ignore[attr-defined]  # noqa: S104
+    box.do("start", "smtpproxy.socket")
+    try:
+        assert box.shown("ActiveState") == "inactive"
+        _send(box, "starttls", b"Subject: x\r\n\r\nby activation\r\n")
+        assert box.messages == [b"Subject: x\r\n\r\nby activation\r\n"]
+        assert box.log.count("listening again on") == 4
+        newcomers = Newcomers(25, box.network)
+        newcomers.over(lambda: box.do("restart"))
+        assert newcomers.failures == []
+        assert box.shown("NFileDescriptorStore") == "0"
+    finally:
+        box.do("stop", "smtpproxy.socket")
