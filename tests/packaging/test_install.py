@@ -6,6 +6,7 @@ import runpy
 import smtplib
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_the_wheel_holds_the_plugin_and_makes_no_package_of_twisteds_folder(whee
     assert "twisted/plugins/smtpproxy_plugin.py" in names
     assert not [name for name in names if name.startswith("twisted/") and name.endswith("__init__.py")]
     assert not [name for name in names if name.startswith(("tests/", "certs/", "benchmarks/"))]
+
+
+def test_what_deploys_it_is_in_the_wheel_and_in_the_sources(wheel: Path, tmp_path: Path) -> None:
+    deploy = {str(path.relative_to(PROJECT)) for path in (PROJECT / "deploy").rglob("*") if path.is_file()}
+    shared = f"{wheel.name.rsplit('-', 3)[0]}.data/data/share/smtpproxy"
+    assert {f"{shared}/{name}" for name in deploy} <= set(zipfile.ZipFile(wheel).namelist())
+    _run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path, cwd=PROJECT)
+    (sources,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sources) as archive:
+        assert deploy <= {name.partition("/")[2] for name in archive.getnames()}
 
 
 def test_twistd_lists_it_from_the_wheel(installed: Path, tmp_path: Path) -> None:
