@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, Subject, VerificationError
 
-from smtpproxy.peers.frames import FrameReader, pack
+from smtpproxy.frames import FrameReader, pack
 
 TRUST: Final = b"trust"
 """A frame: this word, the number of a trust store, its authorities."""

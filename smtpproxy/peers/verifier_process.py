@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpproxy.errors import SmtpProxyError
-from smtpproxy.peers.frames import FrameReader, pack
+from smtpproxy.frames import FrameReader, pack
 from smtpproxy.peers.verifier import TRUST, VERIFY, Opinion
 from smtpproxy.transport.trust import TrustStore
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Store
 
-from smtpproxy.peers.frames import FrameReader, pack
+from smtpproxy.frames import FrameReader, pack
 from smtpproxy.peers.verifier import TRUST, VERIFY, opinion_of
 from tests.peers.chains import der_of, lax_root, maze
 from tests.pki import DAY, NOW, Pair, Wanted, make_intermediate, make_leaf, make_root

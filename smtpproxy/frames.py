@@ -1,4 +1,4 @@
-"""Turn lists of octet strings into frames on a pipe, and back."""
+"""Turn lists of octet strings into frames on a pipe or a socket, and back."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ def pack(fields: Sequence[bytes]) -> bytes:
 
 
 class FrameReader:
-    """Cuts frames out of octets that come in any pieces."""
+    """Cuts frames out of octets that come in any pieces.
 
-    __slots__ = ("_buffer",)
+    Args:
+        limit_octets: of a frame.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_buffer", "_limit_octets")
+
+    def __init__(self, limit_octets: int = MAX_FRAME_OCTETS) -> None:
         self._buffer = bytearray()
+        self._limit_octets = limit_octets
 
     def feed(self, octets: bytes) -> Iterator[list[bytes]]:
         """Yield the fields of each frame that is whole.
@@ -51,7 +56,7 @@ class FrameReader:
         if len(self._buffer) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
-        if length > MAX_FRAME_OCTETS:
+        if length > self._limit_octets:
             raise FrameError(f"a frame of {length} octets")
         end = _LENGTH.size + length
         if len(self._buffer) < end:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.peers.frames import MAX_FRAME_OCTETS, FrameError, FrameReader, pack
+from smtpproxy.frames import MAX_FRAME_OCTETS, FrameError, FrameReader, pack
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), min_size=1, max_size=4), max_size=4), st.integers(1, 9))
@@ -33,3 +33,10 @@ def test_what_is_no_frame_is_refused(octets: bytes) -> None:
 def test_what_is_too_long_is_not_packed() -> None:
     with pytest.raises(FrameError):
         pack([bytes(MAX_FRAME_OCTETS)])
+
+
+def test_a_reader_may_take_less() -> None:
+    reader = FrameReader(limit_octets=8)
+    assert list(reader.feed(pack([b"four"]))) == [[b"four"]]
+    with pytest.raises(FrameError):
+        list(reader.feed(pack([b"fives"])[:4]))
