@@ -51,6 +51,10 @@ class Tally(Protocol):
         """Sessions that this program failed."""
 
     @property
+    def leaves(self) -> Mapping[str, int]:
+        """Those that had to be signed, by what came of it."""
+
+    @property
     def tls_reports(self) -> Mapping[str, int]:
         """By what became of them."""
 
@@ -127,6 +131,7 @@ class GatewayCollector(Collector):
         )
         handshakes: Counts = {(leg, result): count for (leg, result), count in tally.handshakes.items()}
         yield _counter("smtpproxy_tls_handshakes", "TLS handshakes.", ("leg", "result"), handshakes)
+        yield _counter("smtpproxy_leaves", "Certificates that had to be signed.", ("result",), _one_label(tally.leaves))
         yield CounterMetricFamily(
             "smtpproxy_incidents", "Attacks, and breaks of the protocol that ended a session.", tally.incidents
         )

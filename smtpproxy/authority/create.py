@@ -76,7 +76,7 @@ def create_server_credential(
     request = LeafRequest(
         common_name=names[0],
         names=tuple(map(general_name, names)),
-        key=key,
+        key=key.public_key(),
         not_before=now - BACKDATE,
         not_after=min(now + timedelta(days=days), signer.certificate.not_valid_after_utc),
     )

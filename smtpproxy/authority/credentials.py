@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 MAX_FILE_OCTETS = 1024 * 1024
 """More than any chain with comments; what is longer is no certificate but a mistake in the path."""
@@ -77,12 +78,35 @@ class Credential:
         return isinstance(self.key, rsa.RSAPrivateKey)
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The certificate of an authority whose key is not here; compared by fingerprint.
+
+    Args:
+        certificates: the authority's first, then those that certify it.
+        fingerprint: as that of a `Credential`.
+        notices: what an administrator should hear although it works.
+    """
+
+    certificates: tuple[x509.Certificate, ...] = field(compare=False, repr=False)
+    fingerprint: str
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The certificate that the key belongs to."""
+        return self.certificates[0]
+
+
 def make_credential(
     certificates: Sequence[x509.Certificate], key: PrivateKey, notices: Sequence[str] = ()
 ) -> Credential:
     """Put a chain and its key together."""
-    octets = b"".join(certificate.public_bytes(Encoding.DER) for certificate in certificates)
-    return Credential(tuple(certificates), key, sha256(octets).hexdigest(), tuple(notices))
+    return Credential(tuple(certificates), key, _fingerprint(certificates), tuple(notices))
+
+
+def _fingerprint(certificates: Sequence[x509.Certificate]) -> str:
+    return sha256(b"".join(certificate.public_bytes(Encoding.DER) for certificate in certificates)).hexdigest()
 
 
 def load_credential(certificate: Path, key: Path, now: datetime | None = None) -> Credential:
@@ -120,6 +144,21 @@ def load_authority(certificate: Path, key: Path, now: datetime | None = None) ->
     if problem:
         raise CredentialError(certificate, problem)
     return credential
+
+
+def load_authority_certificate(certificate: Path, key: Path, now: datetime | None = None) -> Authority:
+    """Load the certificate of an authority whose key is used by another process, and must not be opened by this one.
+
+    Raises:
+        CredentialError: as ``load_authority``, but for whatever is wrong with the key.
+    """
+    now = now or datetime.now(UTC)
+    chain = _load_chain(certificate)
+    problem = authority_problem(chain[0], now)
+    if problem:
+        raise CredentialError(certificate, problem)
+    notices = (*_mode_notices(key), *_date_notices(certificate, chain, now))
+    return Authority(tuple(chain), _fingerprint(chain), notices)
 
 
 def save_credential(credential: Credential, certificate: Path, key: Path, *, replace: bool = False) -> None:
@@ -215,7 +254,10 @@ def _read(path: Path) -> bytes:
 
 def _mode_notices(key: Path) -> Iterator[str]:
     # A notice, not an error: a group that owns keys (ssl-cert) is common practice.
-    mode = key.stat().st_mode
+    try:
+        mode = key.stat().st_mode
+    except OSError:
+        return  # whoever opens it says more
     if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
         yield f"{key}: mode {stat.S_IMODE(mode):04o} lets others at the private key; chmod 0600"
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from smtpproxy.authority.credentials import Credential, PrivateKey
+    from smtpproxy.authority.credentials import Credential, PrivateKey, PublicKey
 
 MAX_COMMON_NAME_CHARACTERS = 64
 """ub-common-name (RFC 5280 appendix A.1)."""
@@ -33,14 +33,14 @@ class LeafRequest:
     Args:
         common_name: the subject's CN, for people; left out if empty or too long.
         names: DNS names and IP addresses, in this order; may be empty.
-        key: whose public half is certified.
+        key: the public key that is certified.
         not_before: start of validity, aware.
         not_after: end of validity, aware, inclusive.
     """
 
     common_name: str
     names: tuple[x509.GeneralName, ...]
-    key: PrivateKey
+    key: PublicKey
     not_before: datetime
     not_after: datetime
 
@@ -48,19 +48,18 @@ class LeafRequest:
 def sign_leaf(request: LeafRequest, signer: Credential) -> x509.Certificate:
     """Return a server's leaf with a random serial number, signed by ``signer``."""
     subject = _subject(request)
-    public_key = request.key.public_key()
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(signer.certificate.subject)
-        .public_key(public_key)
+        .public_key(request.key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(request.not_before.replace(microsecond=0))
         .not_valid_after(request.not_after.replace(microsecond=0))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(leaf_key_usage(request.key), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.key), critical=False)
         .add_extension(_authority_key_identifier(signer.certificate), critical=False)
     )
     if request.names:  # critical if nothing else names the subject (RFC 5280 s4.2.1.6)
@@ -68,9 +67,9 @@ def sign_leaf(request: LeafRequest, signer: Credential) -> x509.Certificate:
     return builder.sign(signer.key, digest_for(signer.key))
 
 
-def leaf_key_usage(key: PrivateKey) -> x509.KeyUsage:
+def leaf_key_usage(key: PublicKey) -> x509.KeyUsage:
     """Return the key usage of a leaf: signatures, and with an RSA key the static key exchange of TLS 1.2 too."""
-    return _key_usage(digital_signature=True, key_encipherment=isinstance(key, rsa.RSAPrivateKey))
+    return _key_usage(digital_signature=True, key_encipherment=isinstance(key, rsa.RSAPublicKey))
 
 
 def authority_key_usage() -> x509.KeyUsage:

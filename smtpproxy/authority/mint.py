@@ -1,41 +1,41 @@
-"""Mint the leaf that a client of an outbound policy sees: upstream's names verbatim, signed by one of two authorities.
+"""Mint leaves with the authorities' keys at hand, and keep them.
 
-Source: RFC 5280 s4.1.2.5 (validity), s4.2.1.6 (names); RFC 9525 s2.
+A gateway of one process does so; see `remote` for one whose keys are in a process of their own.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TypeAlias
+from datetime import datetime
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from smtpproxy.authority.create import BACKDATE, general_name
-from smtpproxy.authority.credentials import Credential, PrivateKey, make_credential
-from smtpproxy.authority.leaf import LeafRequest, sign_leaf
+from smtpproxy.authority.credentials import Authority, Credential, PrivateKey, make_credential
+from smtpproxy.authority.minting import facts_of, issuers_to_send, make_leaf, renewal_of
 from smtpproxy.lru import CacheFigures, Lru
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 
 MAX_LEAVES = 4096
 """Leaves kept, about 2 KiB each; a busy gateway talks to some hundreds of servers."""
 
-MAX_COPIED_OCTETS = 32 * 1024
-"""Upstream certificates beyond it lend no names: a leaf is kept and shown often, and clients bound what they take."""
-
 MAX_CACHED_OCTETS = 8 * 1024
 """Upstream certificates beyond it are minted each time: a hundred names take 4 to 6 KiB."""
 
-LIFETIME = timedelta(days=7)
-"""From start to end: short, for nobody can revoke it; long enough for clients with a wrong date."""
+SIGNED: Final = "signed"
+REFUSED: Final = "refused"
+UNAVAILABLE: Final = "unavailable"
+TIMED_OUT: Final = "timed-out"
+RESULTS: Final = (SIGNED, REFUSED, UNAVAILABLE, TIMED_OUT)
+"""What may come of asking for a leaf, as tokens; with the key at hand it is signed."""
 
-_ONE_SECOND = timedelta(seconds=1)
 _RSA_BITS = 2048
 _RSA_EXPONENT = 65537
 
-_Key: TypeAlias = tuple[str, str, Signer, LeafKey]
+LeafId: TypeAlias = tuple[str, str, Signer, LeafKey]
+"""What tells a leaf from every other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,15 @@ class LeafKeys:
     ecdsa: ec.EllipticCurvePrivateKey
     rsa: rsa.RSAPrivateKey
 
+    def of(self, kind: LeafKey) -> PrivateKey:
+        """Return the key of a kind."""
+        return self.ecdsa if kind is LeafKey.ECDSA else self.rsa
+
 
 @dataclass(frozen=True, slots=True)
-class _Minted:
+class Minted:
+    """A leaf that is kept, and when it is to be made anew."""
+
     credential: Credential
     renew_at: datetime
 
@@ -57,6 +63,43 @@ def make_leaf_keys() -> LeafKeys:
     return LeafKeys(ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS))
 
 
+def leaf_id(leaf: Leaf) -> LeafId:
+    """Return what tells a leaf from every other."""
+    if leaf.certificate is not None:
+        return leaf.certificate.fingerprint, "", leaf.signer, leaf.key
+    return "", leaf.name.lower(), leaf.signer, leaf.key
+
+
+class Leaves:
+    """Keeps leaves.
+
+    Args:
+        authorities: those that sign them.
+        keys: what they certify.
+
+    Attributes:
+        get: returns a leaf that is kept, ``None`` if there is none.
+    """
+
+    def __init__(self, authorities: dict[Signer, Authority] | dict[Signer, Credential], keys: LeafKeys) -> None:
+        self._issuers = {signer: issuers_to_send(authority) for signer, authority in authorities.items()}
+        self._keys = keys
+        self._leaves: Lru[LeafId, Minted] = Lru(MAX_LEAVES)
+        self.get = self._leaves.get
+
+    @property
+    def figures(self) -> CacheFigures:
+        """How the cache does."""
+        return self._leaves.figures
+
+    def put(self, leaf: Leaf, certificate: x509.Certificate, now: datetime) -> Credential:
+        """Keep the certificate of a leaf, and return all that is shown with it."""
+        credential = make_credential([certificate, *self._issuers[leaf.signer]], self._keys.of(leaf.key))
+        if leaf.certificate is None or len(leaf.certificate.der) <= MAX_CACHED_OCTETS:
+            self._leaves.put(leaf_id(leaf), Minted(credential, renewal_of(certificate, now)))
+        return credential
+
+
 class Mint:
     """Mints leaves and keeps them, while they have more than half of their life before them.
 
@@ -64,15 +107,21 @@ class Mint:
         proxy_authority: signs where upstream's chain is valid.
         untrusted_authority: signs where it is not.
         keys: the process's leaf keys; made here if left out.
+        results: counts the leaves that were signed.
     """
 
     def __init__(
-        self, proxy_authority: Credential, untrusted_authority: Credential, keys: LeafKeys | None = None
+        self,
+        proxy_authority: Credential,
+        untrusted_authority: Credential,
+        keys: LeafKeys | None = None,
+        results: Counter[str] | None = None,
     ) -> None:
         self._signers = {Signer.PROXY_AUTHORITY: proxy_authority, Signer.UNTRUSTED_AUTHORITY: untrusted_authority}
-        self._issuers = {signer: _issuers_to_send(credential) for signer, credential in self._signers.items()}
         self._keys = keys or make_leaf_keys()
-        self._leaves: Lru[_Key, _Minted] = Lru(MAX_LEAVES)
+        self._leaves = Leaves(self._signers, self._keys)
+        self._get = self._leaves.get
+        self._results: Counter[str] = Counter() if results is None else results
 
     @property
     def figures(self) -> CacheFigures:
@@ -86,82 +135,13 @@ class Mint:
             leaf: whose names, which signer and which kind of key.
             now: the present, aware.
         """
-        key = _cache_key(leaf)
-        minted = self._leaves.get(key)
+        minted = self._get(leaf_id(leaf))
         if minted is None or now >= minted.renew_at:
-            minted = self._mint(leaf, now)
-            if leaf.certificate is None or len(leaf.certificate.der) <= MAX_CACHED_OCTETS:
-                self._leaves.put(key, minted)
+            return self._mint(leaf, now)
         return minted.credential
 
-    def _mint(self, leaf: Leaf, now: datetime) -> _Minted:
-        signer = self._signers[leaf.signer]
-        not_before = now - BACKDATE
-        end = not_before + LIFETIME - _ONE_SECOND  # both ends of a validity belong to it
-        not_after = min(end, *_bounds(leaf, signer, now))
-        common_name, names = _names_of(leaf)
-        key: PrivateKey = self._keys.ecdsa if leaf.key is LeafKey.ECDSA else self._keys.rsa
-        certificate = sign_leaf(LeafRequest(common_name, names, key, not_before, not_after), signer)
-        # A leaf that ends with upstream's certificate would not live longer if it were made anew.
-        renew_at = now + LIFETIME / 2 if not_after == end else not_after
-        return _Minted(make_credential([certificate, *self._issuers[leaf.signer]], key), renew_at)
-
-
-def _cache_key(leaf: Leaf) -> _Key:
-    if leaf.certificate is not None:
-        return leaf.certificate.fingerprint, "", leaf.signer, leaf.key
-    return "", leaf.name.lower(), leaf.signer, leaf.key
-
-
-def _issuers_to_send(authority: Credential) -> tuple[x509.Certificate, ...]:
-    """Clients have the root: only an intermediate, and what certifies it, is worth its octets."""
-    return tuple(each for each in authority.certificates if each.issuer != each.subject)
-
-
-def _bounds(leaf: Leaf, signer: Credential, now: datetime) -> list[datetime]:
-    bounds = [signer.certificate.not_valid_after_utc]
-    if leaf.certificate is not None and leaf.certificate.not_after > now.timestamp():
-        bounds.append(datetime.fromtimestamp(leaf.certificate.not_after, now.tzinfo))
-    return bounds
-
-
-def _names_of(leaf: Leaf) -> tuple[str, tuple[x509.GeneralName, ...]]:
-    """Return the common name and the subject alternative names.
-
-    Upstream's certificate: its own common name and its DNS names and IP addresses as they stand, none if it has
-    none, so that the client's name check comes out as it would without us. No certificate: the one name.
-    """
-    if leaf.certificate is None:
-        return _single_name(leaf.name)
-    if len(leaf.certificate.der) > MAX_COPIED_OCTETS:
-        return "", ()
-    try:
-        with warnings.catch_warnings(action="ignore"):  # a peer's odd serial number is no concern of the log
-            certificate = x509.load_der_x509_certificate(leaf.certificate.der)
-            return _common_name(certificate), _alternative_names(certificate)
-    except (ValueError, x509.InvalidVersion):  # OpenSSL took what cryptography does not parse
-        return "", ()
-
-
-def _single_name(name: str) -> tuple[str, tuple[x509.GeneralName, ...]]:
-    try:
-        return name, (general_name(name),)
-    except ValueError:  # a server name that is no DNS name: then the leaf bears none
-        return "", ()
-
-
-def _common_name(certificate: x509.Certificate) -> str:
-    try:
-        attributes = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    except ValueError:
-        return ""
-    value = attributes[0].value if attributes else ""
-    return value if isinstance(value, str) else ""
-
-
-def _alternative_names(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
-        return ()
-    return tuple(name for name in names if isinstance(name, x509.DNSName | x509.IPAddress))
+    def _mint(self, leaf: Leaf, now: datetime) -> Credential:
+        key = self._keys.of(leaf.key).public_key()
+        certificate = make_leaf(facts_of(leaf, now), key, self._signers[leaf.signer], now)
+        self._results[SIGNED] += 1
+        return self._leaves.put(leaf, certificate, now)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeVar
 
-from smtpproxy.authority.credentials import Credential, CredentialError, load_authority, load_credential
+from smtpproxy.authority.credentials import (
+    Authority,
+    Credential,
+    CredentialError,
+    load_authority,
+    load_authority_certificate,
+    load_credential,
+)
 from smtpproxy.config.values import Certificates
 from smtpproxy.transport.trust import SYSTEM, TrustError, TrustStore, load_trust
 
@@ -18,13 +26,31 @@ if TYPE_CHECKING:
     from smtpproxy.config.problems import Report
 
 
-class CertificateLoader:
-    """Loads what a document names, relative to a home; what is wrong goes into a report."""
+class Keys(Enum):
+    """Where the keys of the authorities are used; where they are not, they are not opened either."""
 
-    def __init__(self, document: Document, home: Home, report: Report) -> None:
+    HERE = auto()
+    ELSEWHERE = auto()
+
+
+_Loaded = TypeVar("_Loaded", Authority, Credential)
+
+
+class CertificateLoader:
+    """Loads what a document names, relative to a home; what is wrong goes into a report.
+
+    Args:
+        document: the main file.
+        home: where its paths start.
+        report: takes mistakes and notices.
+        keys: where those of the authorities are used.
+    """
+
+    def __init__(self, document: Document, home: Home, report: Report, keys: Keys = Keys.HERE) -> None:
         self._document = document
         self._home = home
         self._report = report
+        self._keys = keys
 
     def load(self, section: CertificatesSection) -> Certificates | None:
         """Return all certificates, ``None`` if one of them cannot be used."""
@@ -45,8 +71,10 @@ class CertificateLoader:
         """Return a certificate that a server shows, ``None`` if it cannot be used."""
         return self._load(pair, loc, load_credential)
 
-    def authority(self, pair: KeyPairSection, loc: Loc) -> Credential | None:
+    def authority(self, pair: KeyPairSection, loc: Loc) -> Credential | Authority | None:
         """Return an authority, ``None`` if it cannot sign."""
+        if self._keys is Keys.ELSEWHERE:
+            return self._load(pair, loc, load_authority_certificate)
         return self._load(pair, loc, load_authority)
 
     def trusted(self, text: str, loc: Loc) -> TrustStore | None:
@@ -57,7 +85,7 @@ class CertificateLoader:
             self._report.problem(self._document.problem(loc, f"{error.path}: {error.message}"))
             return None
 
-    def _load(self, pair: KeyPairSection, loc: Loc, load: Callable[[Path, Path], Credential]) -> Credential | None:
+    def _load(self, pair: KeyPairSection, loc: Loc, load: Callable[[Path, Path], _Loaded]) -> _Loaded | None:
         certificate, key = self._home.resolve(pair.certificate), self._home.resolve(pair.key)
         try:
             credential = load(certificate, key)
@@ -70,9 +98,9 @@ class CertificateLoader:
             self._report.notice(self._document.problem(loc, notice))
         return credential
 
-    def _check_distinct(self, proxy: Credential, untrusted: Credential) -> None:
+    def _check_distinct(self, proxy: Credential | Authority, untrusted: Credential | Authority) -> None:
         """A client that trusts one authority must not thereby trust the other."""
-        if proxy.key.public_key() == untrusted.key.public_key():
+        if proxy.certificate.public_key() == untrusted.certificate.public_key():
             message = (
                 "the same key as proxy_authority, so clients would trust every upstream; make an authority of its own"
             )

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.actions import make_actions, notice_unused
-from smtpproxy.config.certificates import CertificateLoader
+from smtpproxy.config.certificates import CertificateLoader, Keys
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
 from smtpproxy.config.gateway_file import (
@@ -39,18 +39,32 @@ from smtpproxy.spool import directory_problem
 from smtpproxy.tls.names import ascii_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from smtpproxy.policy.entries import Entries
     from smtpproxy.policy.model import ProxyAction
 
 
-def load_configuration(path: Path, host_name: str | None = None) -> Configuration:
+def keys_here(_workers: int | None) -> Keys:
+    """Have the keys of the authorities opened by this process."""
+    return Keys.HERE
+
+
+def keys_elsewhere(_workers: int | None) -> Keys:
+    """Have the keys of the authorities left alone."""
+    return Keys.ELSEWHERE
+
+
+def load_configuration(
+    path: Path, host_name: str | None = None, *, keys: Callable[[int | None], Keys] = keys_here
+) -> Configuration:
     """Load the main file and what stands beside it.
 
     Args:
         path: the main file; the folders ``proxy-actions``, ``tls-profiles`` and ``lists`` are looked for beside it.
         host_name: this machine's, for a gateway without a name; asked of the system if left out.
+        keys: returns where the authorities' keys are used, for a number of workers as the file has it.
 
     Raises:
         ConfigurationErrors: every mistake in every file, and every certificate that cannot be used.
@@ -68,9 +82,10 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
         report.include(errors)
         raise ConfigurationErrors(report.problems, report.notices) from None
     loader = ProfileLoader(documents, profiles, Home.of(path), report)
-    configuration = _Assembly(document, Home.of(path), report, host_name or socket.gethostname()).assemble(
-        actions, own, lists, loader
-    )
+    gateway = part(GatewaySection, document, "gateway")
+    certificates = CertificateLoader(document, Home.of(path), report, keys(gateway.workers if gateway else None))
+    assembly = _Assembly(document, Home.of(path), report, host_name or socket.gethostname(), certificates)
+    configuration = assembly.assemble(actions, own, lists, loader)
     report.conclude()
     if configuration is None:
         raise AssertionError("a configuration without problems is complete")
@@ -80,12 +95,14 @@ def load_configuration(path: Path, host_name: str | None = None) -> Configuratio
 class _Assembly:
     """Makes a configuration of the main file; sections are taken one by one, so that one mistake hides no other."""
 
-    def __init__(self, document: Document, home: Home, report: Report, host_name: str) -> None:
+    def __init__(
+        self, document: Document, home: Home, report: Report, host_name: str, certificates: CertificateLoader
+    ) -> None:
         self._document = document
         self._home = home
         self._report = report
         self._host_name = host_name
-        self._certificates = CertificateLoader(document, home, report)
+        self._certificates = certificates
 
     def assemble(
         self,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from smtpproxy.authority.credentials import Credential
+    from smtpproxy.authority.credentials import Authority, Credential
     from smtpproxy.endpoint import Endpoint
     from smtpproxy.policy.entries import Entries
     from smtpproxy.policy.model import InterceptionMode, OnStop, Policy, PortKind
@@ -54,7 +54,7 @@ class Interception:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Certificates with their keys, loaded and checked.
+    """Certificates with their keys, loaded and checked; the authorities' keys may be in another process.
 
     Args:
         proxy_server: the Proxy Server certificates; the first is the default.
@@ -64,8 +64,8 @@ class Certificates:
     """
 
     proxy_server: tuple[Credential, ...]
-    proxy_authority: Credential
-    untrusted_authority: Credential
+    proxy_authority: Credential | Authority
+    untrusted_authority: Credential | Authority
     trusted: TrustStore
 
 

@@ -14,6 +14,7 @@ from smtpproxy.audit import (
     TlsRecord,
     TransactionRecord,
 )
+from smtpproxy.authority.mint import RESULTS
 from smtpproxy.session.transaction import status_of
 from smtpproxy.tls.facts import TlsFailure
 
@@ -28,12 +29,13 @@ class Tally:
         sessions: those that ended, by whether they went on in clear where TLS was wanted.
         incidents: attacks and breaks of the protocol.
         crashes: sessions that this program failed.
+        leaves: those that were asked for and not kept yet, by what came of it.
         tls_reports: those that the collector took, ``sent``, and those ``dropped``.
         content_octets: of messages, as they came in.
     """
 
     __slots__ = (
-        "content_octets", "crashes", "handshakes", "incidents", "recipients", "sessions", "tls_reports",
+        "content_octets", "crashes", "handshakes", "incidents", "leaves", "recipients", "sessions", "tls_reports",
         "transactions",
     )  # fmt: skip
 
@@ -44,6 +46,7 @@ class Tally:
         self.transactions: Counter[str] = Counter({status.value: 0 for status in Status})
         self.recipients: Counter[str] = Counter({status.value: 0 for status in Status})
         self.tls_reports: Counter[str] = Counter({"sent": 0, "dropped": 0})
+        self.leaves: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         self.sessions: Counter[bool] = Counter({False: 0, True: 0})
         self.incidents = self.crashes = self.content_octets = 0
 

@@ -29,6 +29,7 @@ class Tally:
     incidents = 61
     crashes = 71
     tls_reports: Mapping[str, int] = {"sent": 72}
+    leaves: Mapping[str, int] = {"signed": 73}
 
 
 class Figures:
@@ -60,6 +61,7 @@ def test_every_figure_has_its_metric() -> None:
         ("smtpproxy_sessions_ended_total", "no"): 41,
         ("smtpproxy_sessions_ended_total", "yes"): 42,
         ("smtpproxy_tls_reports_total", "sent"): 72,
+        ("smtpproxy_leaves_total", "signed"): 73,
         ("smtpproxy_connections_refused_total", "no-policy"): 93,
         ("smtpproxy_tls_handshakes_total", "client", "full"): 11,
         ("smtpproxy_tls_handshakes_total", "upstream", "resumed"): 12,
