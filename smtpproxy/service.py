@@ -20,10 +20,13 @@ from twisted.logger import Logger
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.audit import Record
+from smtpproxy.authority.credentials import Authority, Credential
 from smtpproxy.authority.mint import Mint, make_leaf_keys
+from smtpproxy.authority.remote import RemoteMint
 from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.authority.signing_client import SigningClient, SigningError
 from smtpproxy.config.home import Home
-from smtpproxy.config.values import Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
+from smtpproxy.config.values import Certificates, Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.announcing import Announcing
 from smtpproxy.net.equipment import Equipment
@@ -198,6 +201,12 @@ def _all_of(first: Callable[[Record], None], *others: Callable[[Record], None]) 
     return write if others else first
 
 
+def _mint_ahead(mint: RemoteMint, leaf: Leaf) -> None:
+    minting = mint.leaf(leaf, datetime.now(UTC))
+    if isinstance(minting, Deferred):
+        minting.addErrback(lambda failure: failure.trap(SigningError))  # told where it failed
+
+
 class Workshop:
     """Makes generations of configurations, in whichever thread; what outlives a generation is kept here.
 
@@ -205,12 +214,19 @@ class Workshop:
         reactor: Twisted's, or a test's.
         metrics: moves to where each generation wants it.
         sts: MTA-STS policies, found as the newest generation says.
+        signing: where the signing process listens; for configurations without the authorities' keys.
 
     Attributes:
         records: the record files.
     """
 
-    def __init__(self, reactor: Any, metrics: Metrics, sts: StsPolicies) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        metrics: Metrics,
+        sts: StsPolicies,
+        signing: str | None = None,
+    ) -> None:
         self._reactor = reactor
         self._metrics = metrics
         self._sts = sts
@@ -221,6 +237,12 @@ class Workshop:
         self._loops = Loops()
         self._directories = Directories(self._directory)
         self.records = RecordFiles()
+        self._client = SigningClient(reactor, signing, self.records.tally.leaves) if signing else None
+
+    def close(self) -> None:
+        """Let go of the signing process."""
+        if self._client is not None:
+            self._client.close()
 
     def make(self, configuration: Configuration) -> Generation:
         """Make a generation, which binds and serves nothing yet.
@@ -260,12 +282,23 @@ class Workshop:
         self._upstreams.add(upstream)
         return upstream
 
-    def _mint(self, configuration: Configuration) -> Mint:
-        certificates = configuration.certificates
-        mint = Mint(certificates.proxy_authority, certificates.untrusted_authority, self._leaf_keys)
-        # One leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor for it later.
+    def _mint(self, configuration: Configuration) -> Mint | RemoteMint:
+        """Mint one leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor later."""
         leaf = Leaf(Signer.UNTRUSTED_AUTHORITY, LeafKey.ECDSA, None, configuration.gateway.name)
-        mint.leaf(leaf, datetime.now(UTC))
+        match configuration.certificates:
+            case Certificates(proxy_authority=Credential() as proxy, untrusted_authority=Credential() as untrusted):
+                mint = Mint(proxy, untrusted, self._leaf_keys, self.records.tally.leaves)
+                mint.leaf(leaf, datetime.now(UTC))
+                return mint
+            case Certificates(proxy_authority=Authority() as proxy, untrusted_authority=Authority() as untrusted):
+                return self._remote_mint(proxy, untrusted, leaf)
+        raise AssertionError("the keys of both authorities are here, or none is")
+
+    def _remote_mint(self, proxy: Authority, untrusted: Authority, ahead: Leaf) -> RemoteMint:
+        if self._client is None:
+            raise AssertionError("a configuration without keys needs a process that has them")
+        mint = RemoteMint(proxy, untrusted, self._leaf_keys, self._client.sign)
+        self._reactor.callFromThread(_mint_ahead, mint, ahead)
         return mint
 
     def _spools(self, settings: SpoolSettings) -> Spools:
@@ -291,7 +324,7 @@ class Workshop:
     def _equipment(
         self,
         configuration: Configuration,
-        mint: Mint,
+        mint: Mint | RemoteMint,
         spools: Spools,
         write: Callable[[Record], None],
         directory: Directory,

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import assert_never
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smtpproxy.audit import Crash, Origin
+from smtpproxy.authority.signing_client import SigningError
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.deadlines import Deadlines
 from smtpproxy.net.equipment import Equipment
@@ -62,7 +65,7 @@ from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
 from smtpproxy.session.timers import Timer
 from smtpproxy.smtp import catalogue
-from smtpproxy.tls.facts import TlsFailure
+from smtpproxy.tls.facts import TlsFailure, TlsReason
 from smtpproxy.transport.dial import Dial, dial
 from smtpproxy.transport.stream import Role, Stream
 
@@ -312,15 +315,36 @@ class Driver:
 
     def _start_tls(self, request: AcceptTls | ConnectTls) -> None:
         if isinstance(request, AcceptTls):
-            client = self._client_owner
-            client.server_name = request.server_name
-            context = self._equipment.server_context(request)
-            self._stream(Leg.CLIENT).start_tls(context, Role.SERVER, client.prepare)
+            self._accept_tls(request, self._stream(Leg.CLIENT))
         else:
             stream = self._stream(Leg.UPSTREAM)
             handshake = self._equipment.upstream_handshake(request, (stream.peer_host, stream.peer_port))
             self._upstream_owner.expect(handshake, self._equipment.examination(request))
             stream.start_tls(handshake.context, Role.CLIENT, handshake.prepare)
+
+    def _accept_tls(self, request: AcceptTls, stream: Stream) -> None:
+        """A certificate may have to be waited for; the client's hello has come, and nothing is read behind it."""
+        self._client_owner.server_name = request.server_name
+        context = self._equipment.server_context(request)
+        if isinstance(context, Deferred):
+            context.addCallback(self._show, stream)
+            context.addErrback(self._show_nothing, stream)
+        else:
+            self._show(context, stream)
+
+    def _show(self, context: SSL.Context, stream: Stream) -> None:
+        if stream is self._client:  # else one of the two has gone
+            stream.start_tls(context, Role.SERVER, self._client_owner.prepare)
+
+    def _show_nothing(self, failure: Failure, stream: Stream) -> None:
+        if stream is not self._client:
+            return
+        if isinstance(failure.value, SigningError):
+            stream.decline()
+            self.forget(Leg.CLIENT)
+            self.post(TlsFailed(Leg.CLIENT, TlsFailure(TlsReason.CERTIFICATE_UNAVAILABLE, failure.value.token)))
+        elif isinstance(failure.value, Exception):
+            self._crash(failure.value)
 
     def _close(self, leg: Leg, how: How, last: bytes = b"") -> None:
         if leg is Leg.UPSTREAM and self._dial is not None:
@@ -354,7 +378,9 @@ class Driver:
 
     def _crash(self, error: Exception) -> None:
         reference = self._equipment.reference()
-        _log.failure("session {session} failed, reference {ref}", session=self._origin.session, ref=reference)
+        _log.failure(
+            "session {session} failed, reference {ref}", Failure(error), session=self._origin.session, ref=reference
+        )
         if self._client is not None:
             self._client.send(catalogue.INTERNAL.to_wire())
         self._close(Leg.CLIENT, How.FLUSH)

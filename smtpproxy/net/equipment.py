@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 
 from smtpproxy.audit import Record
 from smtpproxy.authority.credentials import Credential
 from smtpproxy.authority.mint import Mint
+from smtpproxy.authority.remote import RemoteMint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
 from smtpproxy.net.loops import Loops
@@ -62,7 +64,7 @@ class Equipment:
         *,
         reactor: Any,  # noqa: ANN401 - Twisted's reactor has many interfaces
         proxy_server: ServerCredentials,
-        mint: Mint,
+        mint: Mint | RemoteMint,
         contexts: Contexts,
         trust: TrustStore,
         profiles: Mapping[str, ProfileFiles] = _NO_PROFILES,
@@ -87,9 +89,17 @@ class Equipment:
         self.examiner = examiner
         self._tls_sessions = TlsSessions()  # one for a configuration: under the next, all is verified anew
 
-    def server_context(self, request: AcceptTls) -> SSL.Context:
-        """Return the context that shows the certificate which was decided on."""
-        shown = self._credential(request)
+    def server_context(self, request: AcceptTls) -> SSL.Context | Deferred[SSL.Context]:
+        """Return the context that shows the certificate which was decided on; it may take time, or fail in the end."""
+        choice = request.certificate
+        if not isinstance(choice, Leaf):
+            return self._context(self._proxy_server.choose(choice.server_name), request)
+        shown = self._mint.leaf(choice, datetime.now(UTC))
+        if isinstance(shown, Credential):
+            return self._context(shown, request)
+        return shown.addCallback(self._context, request)
+
+    def _context(self, shown: Credential, request: AcceptTls) -> SSL.Context:
         asking = self._files_of(request.profile).trust if request.request_certificate else None
         return self._contexts.server(request.profile, shown.certificates, shown.key, shown.fingerprint, asking)
 
@@ -117,12 +127,6 @@ class Equipment:
 
     def _files_of(self, profile: TlsProfile) -> ProfileFiles:
         return self._profiles[profile.name] if profile.names_files else self._files
-
-    def _credential(self, request: AcceptTls) -> Credential:
-        choice = request.certificate
-        if isinstance(choice, Leaf):
-            return self._mint.leaf(choice, datetime.now(UTC))
-        return self._proxy_server.choose(choice.server_name)
 
     def reference(self) -> str:
         """Return a new random token for a session or a crash."""

@@ -66,6 +66,7 @@ class TlsReason(IdentityEnum):
     NO_COMMON_VERSION = "no-common-version"
     NO_COMMON_CIPHER = "no-common-cipher"
     CLIENT_CERTIFICATE_REQUIRED = "client-certificate-required"  # upstream asked for one, and there was none to show
+    CERTIFICATE_UNAVAILABLE = "certificate-unavailable"  # to be shown to a client: it cannot be signed now
     PEER_ALERT = "peer-alert"  # the peer refused us; the detail names its alert
     CONNECTION_CLOSED = "connection-closed"
     TIMED_OUT = "timed-out"

@@ -26,6 +26,9 @@ __all__ = ["Ending", "Role", "Stream", "StreamOwner"]
 # Before the handshake is done a peer is a stranger: what it can make us hold is small.
 HANDSHAKE_READ_OCTETS = 16 * 1024
 
+_INTERNAL_ERROR = bytes.fromhex("15 0303 0002 02 50")
+"""A fatal alert in a record of its own (RFC 8446 s5.1, s6.2)."""
+
 
 class _State(Enum):
     CLEAR = auto()
@@ -167,6 +170,12 @@ class Stream:
             self._shake(self._engine)
         except SSL.Error as error:
             self._tcp.later(self._fail, error)
+
+    def decline(self) -> None:
+        """Answer the ClientHello that was collected with an alert, and close: the fault is ours."""
+        if self._state is _State.HELLO:
+            self._tcp.send(_INTERNAL_ERROR)
+            self._finish(Ending.TLS_FAILED)
 
     def close(self, last: bytes = b"") -> None:
         """Send what is unsent, ``last`` and our end of TLS in one go, wait for the peer within bounds, close."""

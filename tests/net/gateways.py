@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     import trustme
     from twisted.application.service import Service
 
+    from smtpproxy.authority.credentials import Credential
+    from smtpproxy.authority.remote import RemoteMint
+
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 SMTP = Binding("127.0.0.1", 0, PortKind.SMTP)
 EMBEDDED = UpstreamHost("embedded")  # stands for the one that the test has started
@@ -134,7 +137,7 @@ class GatewayCase(TestCase):
         return Equipment(
             reactor=reactor,
             proxy_server=ServerCredentials([create_server_credential(["gw.test"], authority, now)]),
-            mint=Mint(authority, create_authority("Untrusted", now), self.leaf_keys),
+            mint=self.mint(authority, create_authority("Untrusted", now)),
             contexts=Contexts(8),
             trust=load_trust(self.home / "trusted.pem"),
             examiner=examiner,
@@ -144,6 +147,10 @@ class GatewayCase(TestCase):
             write=self.write,
             loops=Loops(),
         )
+
+    def mint(self, proxy: Credential, untrusted: Credential) -> Mint | RemoteMint:
+        """Return what makes the leaves."""
+        return Mint(proxy, untrusted, self.leaf_keys)
 
     def write(self, record: Record) -> None:
         """Keep records; the one of a message that is far too big breaks, as a full store would."""

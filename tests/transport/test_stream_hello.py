@@ -4,6 +4,8 @@ import select
 import socket
 import ssl
 
+import pytest
+
 from smtpproxy.tls.collector import MAX_HELLO_OCTETS
 from smtpproxy.tls.facts import TlsFailure, TlsReason
 from smtpproxy.tls.hello import parse_client_hello
@@ -117,6 +119,26 @@ class HelloTests(StreamCase):
             await self.run_peer(lambda: None)
         assert readable(stream)
         assert owner.order == ["hello"]
+
+    async def test_a_hello_that_is_declined_gets_an_alert(self) -> None:
+        owner, stream, peer = await self.begin()
+        client = MemoryClient(peer)
+        peer.sendall(client.flight())
+        await owner.saw("hello")
+        stream.decline()
+        client.incoming.write(peer.recv(100))
+        with pytest.raises(ssl.SSLError, match=r"(?i)internal.error"):
+            client.tls.do_handshake()
+        assert peer.recv(100) == b""
+        peer.close()
+        assert await owner.closed() is Ending.TLS_FAILED
+
+    async def test_what_has_sent_no_hello_is_not_declined(self) -> None:
+        owner, stream, peer = await self.begin()
+        stream.decline()
+        client = MemoryClient(peer)
+        peer.sendall(client.flight())
+        await self.complete(owner, stream, client)
 
     async def test_nothing_is_taken_for_plaintext(self) -> None:
         owner, stream, peer = await self.begin()
