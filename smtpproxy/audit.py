@@ -19,8 +19,9 @@ from smtpproxy.tls.facts import TlsFacts, TlsFailure
 class Origin:
     """Who is connected to whom by which policy; the same in every record of a session.
 
-    Addresses are ``host:port`` texts, IPv6 hosts in brackets; ``destination`` is what the client dialled and
-    ``upstream`` the configured host with the port that serves this kind of connection.
+    Addresses are ``host:port`` texts, IPv6 hosts in brackets; ``destination`` is what the client dialled,
+    ``upstream`` the configured host with the port that serves this kind of connection, and ``balancer`` whoever relayed
+    the connection and told of both, ``None`` without one.
     """
 
     session: str
@@ -31,6 +32,7 @@ class Origin:
     client: str
     destination: str
     upstream: str
+    balancer: str | None = None
 
 
 class Status(Enum):

@@ -269,6 +269,7 @@ class Workshop:
             bindings(configuration.policies, interception),
             equipment,
             mode=interception.mode,
+            trusted_balancers=interception.trusted_balancers,
             gateway_name=configuration.gateway.name,
             drain_timeout_s=configuration.gateway.drain_timeout_s,
             parts=[lease, known, equipment.examiner, *reports, *parts],

@@ -61,7 +61,7 @@ class GatewaySection(Section):
     )
 
 
-_MODES = {each.value: each for each in InterceptionMode if each is not InterceptionMode.PROXY_PROTOCOL}
+_MODES = {each.value: each for each in InterceptionMode}
 _SENT = {SendClient.NONE.value: SendClient.NONE}
 _SENT_LATER = [each.value for each in SendClient if each is not SendClient.NONE]
 
@@ -76,7 +76,7 @@ class PortsSection(Section):
 class InterceptionSection(Section):
     """How connections come to the proxy."""
 
-    mode: Annotated[InterceptionMode, words(_MODES, "proxy_protocol")] = Field(
+    mode: Annotated[InterceptionMode, words(_MODES)] = Field(
         default=InterceptionMode.EXPLICIT,
         description="How the gateway learns what a client dialled: `explicit` it is the gateway itself; `tproxy` the "
         "kernel hands over connections to other addresses as they are; `redirect` the kernel changes their destination "
@@ -93,7 +93,7 @@ class InterceptionSection(Section):
     )
     trusted_balancers: tuple[Networks, ...] = Field(
         default=(),
-        description="Who may send a PROXY header, and must; anybody else is refused.",
+        description="Who may send a PROXY header, and must, with `mode: proxy_protocol`; anybody else is refused.",
         json_schema_extra={"default": "none"},
     )
     on_stop: Annotated[OnStop, words({each.value: each for each in OnStop})] = Field(

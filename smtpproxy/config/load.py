@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from smtpproxy.config.actions import make_actions, notice_unused
+from smtpproxy.config.balancers import check_balancers
 from smtpproxy.config.certificates import CertificateLoader, Keys
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
@@ -117,6 +118,7 @@ class _Assembly:
         embedded = part(EmbeddedSection, document, "embedded") if document.get("embedded") is not None else None
         admin = part(AdminSection, document, "admin")
         check_listening(document, embedded, admin, self._report)
+        check_balancers(document, interception, self._report)
         resolver = part(ResolverSection, document, "resolver")
         check_resolver(document, resolver, self._report)
         mta_sts = part(MtaStsSection, document, "mta_sts")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from smtpproxy.config.action_file import ActionFile
 from smtpproxy.config.actions import make_actions, notice_unused
+from smtpproxy.config.balancers import check_balancers
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.folder import read_folder
 from smtpproxy.config.gateway_file import MainFile
@@ -116,6 +117,7 @@ def _read_main(
         report.include(errors)
         return document, ()
     check_listening(document, main.embedded, main.admin, report)
+    check_balancers(document, main.interception, report)
     check_resolver(document, main.resolver, report)
     socket_of(main.tlsrpt, document, Home.of(path), report)
     return document, PolicyChecks(document, actions, None, report).run(main.interception, main.embedded)

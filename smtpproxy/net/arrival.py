@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import InterceptionMode
 from smtpproxy.policy.selection import plain_address
+from smtpproxy.proxy_header.header import Header, Proxied
 from smtpproxy.transport.stream import Stream
 
 
@@ -18,11 +19,15 @@ class Arrival:
         stream: the connection.
         client: who dialled.
         destination: what it dialled.
+        balancer: who relayed it and told so, ``None`` without one.
+        is_unnamed: whether the balancer named no client: most likely it only sees whether the gateway is there.
     """
 
     stream: Stream
     client: Endpoint
     destination: Endpoint
+    balancer: Endpoint | None = None
+    is_unnamed: bool = False
 
 
 def arrive(stream: Stream, mode: InterceptionMode) -> Arrival:
@@ -30,6 +35,15 @@ def arrive(stream: Stream, mode: InterceptionMode) -> Arrival:
     redirected = stream.redirected_from() if mode is InterceptionMode.REDIRECT else None
     host, port = redirected or (stream.local_host, stream.local_port)
     return Arrival(stream, _plain(stream.peer_host, stream.peer_port), _plain(host, port))
+
+
+def arrive_through(stream: Stream, header: Header) -> Arrival:
+    """Return who dialled what by a balancer's word; where it names nobody, the connection's own ends count."""
+    balancer = _plain(stream.peer_host, stream.peer_port)
+    if isinstance(header, Proxied):
+        client, destination = header.client, header.destination
+        return Arrival(stream, _plain(client.host, client.port), _plain(destination.host, destination.port), balancer)
+    return Arrival(stream, balancer, _plain(stream.local_host, stream.local_port), balancer, is_unnamed=True)
 
 
 def _plain(host: str, port: int) -> Endpoint:

@@ -80,6 +80,7 @@ def _origin(origin: Origin) -> Document:
         "client": origin.client,
         "destination": origin.destination,
         "upstream": origin.upstream,
+        "balancer": origin.balancer,
     }
 
 

@@ -12,14 +12,16 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from smtpproxy.audit import Incident, Origin
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.admission import LIMITS, Admission
 from smtpproxy.net.arrival import Arrival, arrive
+from smtpproxy.net.balancers import HEADER_FAULTS, Balancers
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import Binding, Listeners
 from smtpproxy.net.refusals import Refusals
-from smtpproxy.policy.model import Policy, PortKind, SourceAddress
+from smtpproxy.policy.model import InterceptionMode, Policy, PortKind, SourceAddress
 from smtpproxy.policy.selection import plain_address, select_policy
 from smtpproxy.session.session import Session
 from smtpproxy.session.terms import Circumstances, Ends, Terms
@@ -57,7 +59,8 @@ class Gateway(Service):
         self._refusals = Refusals()
         self._emptied: Deferred[None] | None = None
         self.sessions_begun = 0
-        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, LOOP, *LIMITS), 0))
+        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, LOOP, *LIMITS, *HEADER_FAULTS), 0))
+        self._balancers = Balancers(reactor, self._take, self.turned_away)
 
     @property
     def addresses(self) -> dict[Binding, tuple[str, int]]:
@@ -104,6 +107,7 @@ class Gateway(Service):
 
     async def _stop(self) -> None:
         closing = DeferredList(self._listeners.close())
+        self._balancers.drop_all()
         for generation in list(self._generations):
             generation.drain()
         if self.sessions_running:
@@ -173,19 +177,28 @@ class Gateway(Service):
     # A connection
 
     def _accept(self, kind: PortKind, stream: Stream) -> None:
-        self._take(kind, arrive(stream, self.newest.mode))
+        newest = self.newest
+        if newest.mode is InterceptionMode.PROXY_PROTOCOL:
+            self._balancers.receive(kind, stream, newest.trusted_balancers)
+        else:
+            self._take(kind, arrive(stream, newest.mode))
 
     def _take(self, kind: PortKind, arrival: Arrival) -> None:
         source, destination = plain_address(arrival.client.host), plain_address(arrival.destination.host)
         policy = select_policy(self.newest.policies, source, destination, kind)
         if policy is None:
-            self.turned_away[NO_POLICY] += 1
-            _log.warn("no policy takes {source} to {to}", source=str(source), to=str(arrival.destination))
-            arrival.stream.abort()
+            self._refuse(arrival)
         elif self._is_loop(policy, arrival):
             self._break_loop(policy, kind, arrival)
         else:
             self._admit(policy, kind, arrival)
+
+    def _refuse(self, arrival: Arrival) -> None:
+        """A balancer that only looks whether anybody is there has its answer, and gives no alarm."""
+        if not arrival.is_unnamed:
+            self.turned_away[NO_POLICY] += 1
+            _log.warn("no policy takes {source} to {to}", source=arrival.client.host, to=str(arrival.destination))
+        arrival.stream.abort()
 
     def _admit(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:
         source = arrival.client.host
@@ -209,14 +222,15 @@ class Gateway(Service):
         self.turned_away[LOOP] += 1
         equipment, terms = self.newest.equipment, self.newest.terms(policy, kind)
         if equipment.loops.is_news(arrival.destination):
-            equipment.write(Incident(_origin(equipment.reference(), terms, _ends(terms, arrival)), "client", LOOP))
+            origin = _origin(equipment.reference(), terms, _ends(terms, arrival), arrival.balancer)
+            equipment.write(Incident(origin, "client", LOOP))
         self._refusals.turn_away(kind, arrival.stream, catalogue.LOOP)
 
     def _begin(self, policy: Policy, kind: PortKind, arrival: Arrival) -> None:
         generation, source = self.newest, arrival.client.host
         terms, equipment = generation.terms(policy, kind), generation.equipment
         ends = _ends(terms, arrival)
-        origin = _origin(equipment.reference(), terms, ends)
+        origin = _origin(equipment.reference(), terms, ends, arrival.balancer)
         session = Session(terms, Circumstances(origin, time.monotonic, time.time, ends, plain_address(source)))
         driver = Driver(session, arrival.stream, origin, equipment, partial(self._ended, generation, policy, source))
         generation.sessions.add(driver)
@@ -239,7 +253,7 @@ def _ends(terms: Terms, arrival: Arrival) -> Ends:
     return Ends(arrival.client, arrival.destination, upstream, source)
 
 
-def _origin(session: str, terms: Terms, ends: Ends) -> Origin:
+def _origin(session: str, terms: Terms, ends: Ends, balancer: Endpoint | None) -> Origin:
     policy = terms.policy
     return Origin(
         session=session,
@@ -250,4 +264,5 @@ def _origin(session: str, terms: Terms, ends: Ends) -> Origin:
         client=str(ends.client),
         destination=str(ends.destination),
         upstream=str(ends.upstream),
+        balancer=str(balancer) if balancer else None,
     )

@@ -11,6 +11,7 @@ from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.listeners import Binding
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind
+from smtpproxy.policy.rules import Network
 from smtpproxy.session.terms import Terms
 
 
@@ -22,6 +23,7 @@ class Generation:
         binds: what is listened on while the generation is the newest.
         equipment: what its sessions share.
         mode: how it is learnt what clients dialled.
+        trusted_balancers: whose word is taken where balancers tell.
         gateway_name: ours, for the terms of a session.
         drain_timeout_s: how long a stopping gateway waits for messages that are under way.
         parts: services that are begun with it and end with it.
@@ -33,7 +35,7 @@ class Generation:
 
     __slots__ = (
         "__weakref__", "_parts", "_terms", "binds", "drain_timeout_s", "equipment", "mode", "number", "policies",
-        "sessions",
+        "sessions", "trusted_balancers",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -43,12 +45,14 @@ class Generation:
         equipment: Equipment,
         *,
         mode: InterceptionMode = InterceptionMode.EXPLICIT,
+        trusted_balancers: Sequence[Network] = (),
         gateway_name: str,
         drain_timeout_s: float,
         parts: Sequence[Service] = (),
     ) -> None:
         self.number = 1
         self.mode = mode
+        self.trusted_balancers = tuple(trusted_balancers)
         self.policies = tuple(policies)
         self.binds = tuple(binds)
         self.equipment = equipment

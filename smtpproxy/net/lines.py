@@ -80,8 +80,9 @@ def _result(result: RecipientResult) -> str:
 def _session(record: SessionRecord) -> str:
     faults = "".join(f", {token}={count}" for token, count in record.faults)
     removed = f", removed={','.join(map(_printable, record.removed))}" if record.removed else ""
+    balancer = f", balancer={record.origin.balancer}" if record.origin.balancer else ""
     return (
-        f"ended: {record.ended}, client={record.origin.client}, helo={bracketed(record.helo)}, "
+        f"ended: {record.ended}, client={record.origin.client}{balancer}, helo={bracketed(record.helo)}, "
         f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
         f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}"
     )

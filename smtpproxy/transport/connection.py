@@ -115,6 +115,15 @@ class TcpConnection:
         self._peer_finished = True
         self._wants_octets = False
 
+    def has_ended(self) -> bool:
+        """Whether nothing more can be read, now or later."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def redirected_from(self) -> tuple[str, int] | None:
         """Return what the peer dialled if the kernel changed it, else ``None``."""
         return original_destination(self._socket)

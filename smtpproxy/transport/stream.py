@@ -87,6 +87,14 @@ class Stream:
         """Return what the peer dialled if the kernel changed it, else ``None``."""
         return self._tcp.redirected_from()
 
+    def has_ended(self) -> bool:
+        """Whether the peer sends nothing more and all that it has sent was read."""
+        return self._tcp.has_ended()
+
+    def read_at_most(self, octets: int | None) -> None:
+        """Take no more than so many octets of plaintext at a time, ``None`` for as many as ever."""
+        self._tcp.read_limit_octets = READ_OCTETS if octets is None else octets
+
     def begin(self) -> None:
         """Start to read; a stream that nobody has taken is aborted."""
         if self._state is not _State.CLEAR:

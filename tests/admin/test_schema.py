@@ -37,7 +37,7 @@ def test_the_installed_program_judges_a_file(made_home: Path) -> None:
     validator = Draft202012Validator(json.loads(printed.stdout))
     text = (made_home / "config" / "demo.yaml").read_text()
     assert validator.is_valid(parse_document(text, "demo.yaml").value)
-    for old, new in (("records:", "engines:"), ("mode: explicit", "mode: proxy_protocol"), ("smtp: 2526", "smtp: 0")):
+    for old, new in (("records:", "engines:"), ("mode: explicit", "mode: balanced"), ("smtp: 2526", "smtp: 0")):
         assert not validator.is_valid(parse_document(text.replace(old, new), "demo.yaml").value)
 
 

@@ -179,6 +179,7 @@ def test_the_transaction_document_has_every_field() -> None:
         "client": "192.0.2.9:40000",
         "destination": "198.51.100.1:25",
         "upstream": "mx.test:25",
+        "balancer": None,
         "transaction": 1,
         "helo": "client.test",
         "from": "a@client.test",

@@ -1,0 +1,216 @@
+"""Have balancers say who dialled what, before anything else is heard on their connections.
+
+Source: HAProxy's doc/proxy-protocol.txt s2 (nothing is processed before the header; whom to trust; the deadline).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.logger import Logger
+
+from smtpproxy.net.arrival import Arrival, arrive_through
+from smtpproxy.policy.model import PortKind
+from smtpproxy.policy.rules import Network
+from smtpproxy.policy.selection import plain_address
+from smtpproxy.proxy_header.header import Header, HeaderError, Proxied
+from smtpproxy.proxy_header.reader import HeaderReader
+from smtpproxy.transport.stream import Ending, Stream
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    from smtpproxy.tls.facts import TlsFailure
+
+HEADER_S: Final = 10.0  # a header is one packet; the specification wants 3 s at least, for one that is sent again
+GLANCE_S: Final = 0.1
+"""How long a balancer that speaks for itself is given to leave before it has a session: its checks need none."""
+
+PENDING_OF_BALANCER: Final = 500
+PENDING_IN_ALL: Final = 2000
+"""Connections whose header has not come whole; each holds a descriptor, and clients cannot make a balancer's wait."""
+
+STRANGER: Final = "untrusted-balancer"
+BAD: Final = "bad-proxy-header"
+LATE: Final = "late-proxy-header"
+TOO_MANY: Final = "too-many-proxy-headers"
+HEADER_FAULTS: Final = (STRANGER, BAD, LATE, TOO_MANY)
+"""The tokens of why a connection is closed for want of a header."""
+
+_log = Logger(namespace="smtpproxy")
+
+
+class Balancers:
+    """Reads the header of each connection, and hands the connection on with what it says.
+
+    Args:
+        reactor: Twisted's.
+        arrived: takes connections of a kind of port.
+        turned_away: counts those that are closed for want of a header, by the token of the reason.
+        of_balancer: how many headers of one balancer may be waited for.
+        in_all: how many headers may be waited for.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        arrived: Callable[[PortKind, Arrival], None],
+        turned_away: Counter[str],
+        *,
+        of_balancer: int = PENDING_OF_BALANCER,
+        in_all: int = PENDING_IN_ALL,
+    ) -> None:
+        self._reactor = reactor
+        self._arrived = arrived
+        self._limit_of_balancer, self._limit_in_all = of_balancer, in_all
+        self._pending: set[_Pending] = set()
+        self._of_balancer: Counter[str] = Counter()
+        self._turned_away = turned_away
+
+    @property
+    def pending(self) -> int:
+        """How many headers are waited for."""
+        return len(self._pending)
+
+    def receive(self, kind: PortKind, stream: Stream, trusted: Sequence[Network]) -> None:
+        """Wait for a connection's header, or close it at once if it is nobody's who may send one."""
+        address = plain_address(stream.peer_host)
+        balancer = str(address)
+        if not any(address in network for network in trusted):
+            self._turn_away(stream, STRANGER, balancer)
+        elif self._is_full(balancer):
+            self._turn_away(stream, TOO_MANY, balancer)
+        else:
+            self._of_balancer[balancer] += 1
+            self._pending.add(_Pending(self, self._reactor, balancer, kind, stream))
+
+    def drop_all(self) -> None:
+        """Close every connection whose header has not come: no mail is under way on it."""
+        for each in list(self._pending):
+            each.drop()
+
+    def _is_full(self, balancer: str) -> bool:
+        return len(self._pending) >= self._limit_in_all or self._of_balancer[balancer] >= self._limit_of_balancer
+
+    # From a connection that is pending
+
+    def settled(self, pending: _Pending) -> None:
+        """Count it no longer."""
+        self._pending.discard(pending)
+        self._of_balancer[pending.balancer] -= 1
+        if self._of_balancer[pending.balancer] <= 0:
+            del self._of_balancer[pending.balancer]
+
+    def told(self, kind: PortKind, stream: Stream, header: Header) -> None:
+        """Hand it on."""
+        self._arrived(kind, arrive_through(stream, header))
+
+    def refused(self, stream: Stream, token: str, balancer: str, detail: str) -> None:
+        """Close it."""
+        self._turn_away(stream, token, balancer, detail)
+
+    def _turn_away(self, stream: Stream, token: str, balancer: str, detail: str = "") -> None:
+        self._turned_away[token] += 1
+        _log.warn("{token}: {balancer}{detail}", token=token, balancer=balancer, detail=detail and f" ({detail})")
+        stream.abort()
+
+
+class _Pending:
+    """A connection whose header has not come whole, or whose balancer may leave at once."""
+
+    __slots__ = ("_balancers", "_deadline", "_kind", "_reactor", "_reader", "_stream", "balancer")
+
+    def __init__(
+        self,
+        balancers: Balancers,
+        reactor: Any,  # noqa: ANN401
+        balancer: str,
+        kind: PortKind,
+        stream: Stream,
+    ) -> None:
+        self.balancer = balancer
+        self._balancers = balancers
+        self._reactor = reactor
+        self._kind = kind
+        self._stream = stream
+        self._reader = HeaderReader()
+        self._deadline = reactor.callLater(HEADER_S, self._refuse, LATE)
+        stream.owner = self
+        stream.read_at_most(self._reader.wanted)
+
+    def drop(self) -> None:
+        self._settle()
+        self._stream.abort()
+
+    # From the stream
+
+    def stream_received(self, data: bytes) -> None:
+        try:
+            header = self._reader.feed(data)
+        except HeaderError as error:
+            self._refuse(BAD, error.reason)
+            return
+        if header is None:
+            self._stream.read_at_most(self._reader.wanted)
+        elif isinstance(header, Proxied):
+            self._hand_on(header)
+        else:
+            self._glance(header)
+
+    def stream_finished(self, ending: Ending) -> bool:
+        """A balancer that has said nothing only wanted to know whether anybody is there."""
+        if self._reader.has_begun:
+            self._refuse(BAD, f"cut off, {ending.value}")
+        else:
+            self.drop()
+        return True
+
+    def stream_closed(self, _ending: Ending) -> None:
+        self._settle()
+
+    def stream_hello(self, hello: bytes) -> None:
+        """Never asked for."""
+
+    def stream_upgraded(self, connection: SSL.Connection) -> None:
+        """Never asked for."""
+
+    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
+        """Never asked for."""
+
+    def stream_blocked(self) -> None:
+        """Nothing is sent."""
+
+    def stream_unblocked(self) -> None:
+        """Nothing is sent."""
+
+    # Inside
+
+    def _glance(self, header: Header) -> None:
+        """What the balancer sends next stays unread meanwhile."""
+        self._stream.pause()
+        self._deadline.cancel()
+        self._deadline = self._reactor.callLater(GLANCE_S, self._glanced, header)
+
+    def _glanced(self, header: Header) -> None:
+        if self._stream.has_ended():
+            self.drop()
+        else:
+            self._hand_on(header)
+            self._stream.resume()
+
+    def _hand_on(self, header: Header) -> None:
+        self._settle()
+        self._stream.read_at_most(None)
+        self._balancers.told(self._kind, self._stream, header)
+
+    def _refuse(self, token: str, detail: str = "") -> None:
+        self._settle()
+        self._balancers.refused(self._stream, token, self.balancer, detail)
+
+    def _settle(self) -> None:
+        self._stream.owner = None
+        if self._deadline.active():
+            self._deadline.cancel()
+        self._balancers.settled(self)
