@@ -29,17 +29,19 @@ class Plan(IdentityEnum):
     NEVER = "never"
 
 
-def decide_plan(rules: Sequence[EncryptionRule], *, can_be_raised: bool = False) -> Plan:
+def decide_plan(rules: Sequence[EncryptionRule], *, can_be_raised: bool = False, introduces: bool = False) -> Plan:
     """Return the plan, which is that of the rule that asks for most.
 
     Args:
         rules: those that can apply.
         can_be_raised: whether a message or its destination can ask for more than the rules do.
+        introduces: whether upstream is told by XCLIENT who the client is, which must come inside its TLS, and before
+            the client's own can be known: then what waits for the client's is begun at once.
     """
     if can_be_raised or any(rule.recipient.is_eager for rule in rules):
         return Plan.EAGER
     if any(rule.recipient is RecipientEncryption.ALLOWED for rule in rules):
-        return Plan.MIRROR
+        return Plan.EAGER if introduces else Plan.MIRROR
     return Plan.NEVER
 
 

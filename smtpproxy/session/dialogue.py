@@ -43,6 +43,7 @@ from smtpproxy.smtp.commands import (
     Verb,
     Vrfy,
 )
+from smtpproxy.smtp.introduction import Xforward
 from smtpproxy.smtp.lines import Line, LineFault
 from smtpproxy.smtp.replies import Reply
 
@@ -260,6 +261,9 @@ class Dialogue:
 
     def replied(self, sent: Sent, reply: Reply) -> None:
         """Pass upstream's reply on, with those of ours behind it, and do what it means."""
+        if isinstance(sent.command, Xforward):
+            self.mailing.forwarded(reply)
+            return
         if sent.own:
             self.delivery.own_replied(sent.command, reply)
             if isinstance(sent.command, Noop):  # nobody's move: the client, which knows nothing of it, is waited for

@@ -14,6 +14,7 @@ from smtpproxy.session import timers
 from smtpproxy.session.actions import LookUp
 from smtpproxy.session.envelope import refuse_mail, refuse_rcpt
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.forwarding import Forwarding
 from smtpproxy.session.recipients import ASKED_TIMES, Recipients, trace_of
 from smtpproxy.session.ruling import Ruling
 from smtpproxy.session.timers import Timer
@@ -32,12 +33,13 @@ class Mailing:
         transaction: the one under way, from MAIL's leaving to its end, ``None`` outside of one.
     """
 
-    __slots__ = ("_action", "_exchange", "_recipients", "_waiting", "transaction")
+    __slots__ = ("_action", "_exchange", "_forwarding", "_recipients", "_waiting", "transaction")
 
     def __init__(self, exchange: Exchange, recipients: Recipients) -> None:
         self.transaction: Transaction | None = None
         self._exchange = exchange
         self._recipients = recipients
+        self._forwarding = Forwarding(exchange)
         self._waiting: tuple[Rcpt, LookUp] | None = None  # with what is being looked up
         self._action = exchange.terms.policy.action
 
@@ -54,7 +56,13 @@ class Mailing:
             # No fault of the client's: a sender that comes again is told again.
             self._report_refused(command, refusal)
             exchange.answer(refusal.reply)
-        else:
+        elif not self._forwarding.begin(command):
+            self._begin(command)
+
+    def forwarded(self, reply: Reply) -> None:
+        """Upstream has answered what it was told of the client for its log: MAIL may be next."""
+        command = self._forwarding.replied(reply)
+        if command is not None:
             self._begin(command)
 
     def _begin(self, command: Mail) -> None:

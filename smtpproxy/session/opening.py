@@ -13,6 +13,7 @@ from smtpproxy.policy.legs import Reached
 from smtpproxy.policy.selection import Address
 from smtpproxy.session import timers
 from smtpproxy.session.actions import Connect, ConnectTls, ForgetBroken, How, RememberBroken, StartTls
+from smtpproxy.session.introduction import Introduction
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.rulebook import Rulebook
@@ -23,6 +24,7 @@ from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
 from smtpproxy.smtp import catalogue, commands, limits
 from smtpproxy.smtp.capabilities import Capabilities, parse_capabilities
 from smtpproxy.smtp.commands import Ehlo, Helo
+from smtpproxy.smtp.introduction import Xforward
 from smtpproxy.smtp.replies import Reply, ReplyReader
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.names import matches
@@ -44,10 +46,9 @@ class UpstreamOpening:
     """
 
     __slots__ = (
-        "_asked_name", "_broke_lately", "_ends", "_extended", "_last_said", "_name", "_outbox", "_owner", "_reader",
-        "_reporter",
-        "_rulebook", "_server_name", "_shortfall", "_terms", "capabilities", "downgraded", "facts", "failure",
-        "octets_in", "state",
+        "_asked_name", "_broke_lately", "_ends", "_extended", "_introduction", "_last_said", "_name", "_outbox",
+        "_owner", "_reader", "_reporter", "_rulebook", "_server_name", "_shortfall", "_terms", "capabilities",
+        "downgraded", "facts", "failure", "octets_in", "state",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class UpstreamOpening:
         self._owner = owner
         self._terms = terms
         self._ends = ends
+        self._introduction = Introduction(terms.policy.send_client, ends)
         self._rulebook = rulebook
         self._reporter = reporter
         self._outbox = outbox
@@ -139,6 +141,10 @@ class UpstreamOpening:
         """Whether it has not been dialled yet."""
         return self.state is UpstreamState.IDLE
 
+    def forwarded_attributes(self, helo: bytes, *, extended: bool) -> tuple[Xforward, ...]:
+        """Return what it can be told for its log, none if it offers no XFORWARD."""
+        return self._introduction.attributes(self.capabilities, helo, extended=extended)
+
     # What the session asks of it
 
     def dial(self, server_name: str | None = None) -> None:
@@ -183,6 +189,8 @@ class UpstreamOpening:
         """
         self._rulebook.connected(address)
         self._server_name = self._asked_name or name
+        if header := self._introduction.begin():
+            self._outbox.send(Leg.UPSTREAM, header)
         self._broke_lately = broken is not None
         if broken is not None and not self._terms.implicit and self.failure is None:
             self._spare(broken)
@@ -308,7 +316,28 @@ class UpstreamOpening:
         self._outbox.put(StartTls(ConnectTls(self._terms.upstream_profile, self._server_name)))
         self._outbox.set_timer(Timer.UPSTREAM, timers.HANDSHAKE_S)
 
+    def _introduce(self) -> None:
+        """Mail that seemed to come from the gateway could be relayed as from a trusted host: then there is none."""
+        line = self._introduction.line(self.capabilities, self._name, extended=self._extended)
+        if line is None:
+            self._broke(catalogue.CLIENT_NOT_TOLD, "xclient-not-offered")
+            return
+        self._step(UpstreamStep.INTRODUCE)
+        self._outbox.send(Leg.UPSTREAM, line)
+        self._outbox.set_timer(Timer.UPSTREAM, limits.SERVER_TIMEOUT_S)
+
+    def _introduction_reply(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._introduction.accepted()
+            self._step(UpstreamStep.GREETED)
+            self._hello()
+        else:
+            self._broke(catalogue.CLIENT_NOT_TOLD, "xclient-refused")
+
     def _identified(self, step: UpstreamStep) -> None:
+        if self._introduction.is_due:
+            self._introduce()
+            return
         self._step(step)
         self._last_said = (self._name, self._extended)
         wanted = self._rulebook.plan is Plan.EAGER or self.failure is not None

@@ -62,8 +62,9 @@ class Rulebook:
         if self._terms.is_settled:
             return
         self.rules = applicable(self._terms.rules, Parties(client=self.client, destination=self.address))
-        if self._terms.speaks_starttls:
-            self.plan = decide_plan(self.rules, can_be_raised=self._terms.can_be_raised)
+        terms = self._terms
+        if terms.speaks_starttls:
+            self.plan = decide_plan(self.rules, can_be_raised=terms.can_be_raised, introduces=terms.introduces)
 
     def _parties(self, sender: Path, recipient: Path | None = None) -> Parties:
         return Parties(self.client, self.address, sender, recipient)

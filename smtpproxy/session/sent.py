@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smtpproxy.smtp.commands import Relayed
+from smtpproxy.smtp.introduction import Xforward
 from smtpproxy.smtp.replies import Reply
 
 
@@ -18,6 +19,6 @@ class Sent:
         behind: replies of this proxy's own that the client gets behind the one to this command.
     """
 
-    command: Relayed
+    command: Relayed | Xforward
     own: bool = False
     behind: list[Reply] = field(default_factory=list)

@@ -63,6 +63,7 @@ class UpstreamState(IdentityEnum):
     STARTTLS = "starttls"  # STARTTLS was sent
     SECURING = "securing"  # the handshake goes on
     HELLO_ANEW = "hello anew"  # EHLO was sent once more; if it is refused, all stays as it was
+    INTRODUCING = "introducing"  # XCLIENT was sent; waits for a new greeting
     HELLO_AGAIN = "hello again"  # the first EHLO inside TLS was sent; a refused handshake may show only now
     READY = "ready"  # takes commands
     CONTENT = "content"  # answered 354
@@ -86,6 +87,7 @@ class UpstreamStep(IdentityEnum):
     STARTTLS = "STARTTLS"
     STARTTLS_REFUSED = "STARTTLS refused"
     GO_AHEAD = "go ahead"
+    INTRODUCE = "XCLIENT"
     CONTENT = "354"
     CHUNK = "BDAT"
     END_OF_CHUNK = "end of chunk"
@@ -183,17 +185,20 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.IDENTIFIED: _U.READY,
         _S.HELLO_REFUSED: _U.GREETED,
         _S.STARTTLS: _U.STARTTLS,
+        _S.INTRODUCE: _U.INTRODUCING,
         **_END,
     },
     _U.HELLO_ANEW: {
         _S.IDENTIFIED: _U.READY,
         _S.HELLO_REFUSED: _U.READY,
         _S.STARTTLS: _U.STARTTLS,
+        _S.INTRODUCE: _U.INTRODUCING,
         **_END,
     },
     _U.STARTTLS: {
         _S.GO_AHEAD: _U.SECURING,
         _S.STARTTLS_REFUSED: _U.READY,
+        _S.INTRODUCE: _U.INTRODUCING,
         _S.FALL_BACK: _U.DIALLING,
         **_END,
     },
@@ -203,9 +208,11 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.FALL_BACK: _U.DIALLING,
         **_END,
     },
+    _U.INTRODUCING: {_S.GREETED: _U.GREETED, **_END},
     _U.HELLO_AGAIN: {
         _S.IDENTIFIED: _U.READY,
         _S.HELLO_REFUSED: _U.GREETED,
+        _S.INTRODUCE: _U.INTRODUCING,
         _S.REFUSE_CERTIFICATE: _U.REFUSED,
         _S.FALL_BACK: _U.DIALLING,
         **_END,

@@ -11,7 +11,7 @@ from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.encryption import Plan, decide_plan
 from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
 from smtpproxy.policy.messages import Need, can_raise, need_of
-from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, TlsProfile
+from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, SendClient, TlsProfile
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.policy.selection import Address
 
@@ -80,7 +80,7 @@ class Terms:
             looks=looks,
             levels_in_reach=in_reach,
             can_be_raised=can_be_raised,
-            plan=decide_plan(rules, can_be_raised=can_be_raised) if action.starttls.enabled else Plan.NEVER,
+            plan=_plan(policy, rules, can_be_raised=can_be_raised),
             need=need_of(action.message_rules, action.tls_level_header),
             profile=profile,
             upstream_profile=_looking(profile) if looks else profile,
@@ -96,6 +96,11 @@ class Terms:
     def speaks_starttls(self) -> bool:
         """Whether STARTTLS is spoken on either leg."""
         return self.policy.action.starttls.enabled
+
+    @property
+    def introduces(self) -> bool:
+        """Whether upstream is told by XCLIENT who the client is."""
+        return self.policy.send_client is SendClient.XCLIENT
 
     @property
     def fallback_name(self) -> str:
@@ -147,6 +152,12 @@ class Circumstances:
 def _settled_search(rules: Sequence[EncryptionRule]) -> tuple[Tried, ...] | None:
     found = tuple(search(rules, Parties()))
     return None if any(each.fit is Fit.MAYBE for each in found) else found
+
+
+def _plan(policy: Policy, rules: Sequence[EncryptionRule], *, can_be_raised: bool) -> Plan:
+    introduces = policy.send_client is SendClient.XCLIENT
+    asked = decide_plan(rules, can_be_raised=can_be_raised, introduces=introduces)
+    return asked if policy.action.starttls.enabled else Plan.NEVER
 
 
 def _unconcerned(rules: Sequence[EncryptionRule]) -> Judgement | None:

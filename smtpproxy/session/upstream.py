@@ -23,6 +23,7 @@ from smtpproxy.session.timers import Timer
 from smtpproxy.session.upstream_owner import Reporter, UpstreamOwner
 from smtpproxy.smtp import catalogue, limits
 from smtpproxy.smtp.commands import Bdat, Relayed, Verb
+from smtpproxy.smtp.introduction import Xforward
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFailure, TlsReason
 
@@ -82,7 +83,7 @@ class UpstreamLeg(UpstreamOpening):
 
     # What the session asks of it
 
-    def command(self, command: Relayed, *, own: bool = False) -> None:
+    def command(self, command: Relayed | Xforward, *, own: bool = False) -> None:
         """Send a command and expect one reply."""
         if not self._expected:
             self._wait_for(command.verb)
@@ -205,6 +206,7 @@ _ON_REPLY: Final[Mapping[UpstreamState, Callable[[UpstreamLeg, Reply], None]]] =
     UpstreamState.HELLO_ANEW: UpstreamLeg._hello_reply,  # noqa: SLF001
     UpstreamState.HELLO_AGAIN: UpstreamLeg._hello_reply,  # noqa: SLF001
     UpstreamState.STARTTLS: UpstreamLeg._starttls_reply,  # noqa: SLF001
+    UpstreamState.INTRODUCING: UpstreamLeg._introduction_reply,  # noqa: SLF001
     UpstreamState.GREETED: UpstreamLeg._command_reply,  # noqa: SLF001 - NOOP and the like need no EHLO
     UpstreamState.READY: UpstreamLeg._command_reply,  # noqa: SLF001
     UpstreamState.CONTENT: UpstreamLeg._early_reply,  # noqa: SLF001

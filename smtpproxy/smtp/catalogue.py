@@ -98,6 +98,7 @@ UPSTREAM_BROKE_CLOSING: Final = Reply.own(421, (5, 0), "Protocol error of the se
 IDLE: Final = Reply.own(421, (4, 2), "Timeout, closing connection")
 TOO_OLD: Final = Reply.own(421, (4, 2), "Session lasted too long, closing connection")
 SHUTTING_DOWN: Final = Reply.own(421, (3, 2), "Service shutting down, closing connection")
+CLIENT_NOT_TOLD: Final = Reply.own(421, (3, 5), "System incorrectly configured, closing connection")
 LOOP: Final = Reply.own(421, (4, 6), "Routing loop detected, closing connection")
 TOO_MANY_SESSIONS: Final = Reply.own(421, (7, 0), "Too many connections, try again later")
 INTERNAL: Final = Reply.own(421, (3, 0), "Internal error, closing connection")

@@ -32,6 +32,7 @@ class Verb(IdentityEnum):
     AUTH = "AUTH"
     RESPONSE = "response to an AUTH challenge"
     ETRN = "ETRN"
+    XFORWARD = "XFORWARD of this proxy's own"
     UNKNOWN = "UNKNOWN"
 
 

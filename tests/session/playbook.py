@@ -25,6 +25,7 @@ from smtpproxy.policy.model import (
     PortKind,
     ProxyAction,
     SecondOpinion,
+    SendClient,
     StartTls,
     TlsProfile,
     TlsSupport,
@@ -81,6 +82,7 @@ class Setting:
     rules: tuple[EncryptionRule, ...] = ()  # instead of the one that the fields above make
     fallback_memory_s: int = 600
     peer_policies: PeerPolicies = field(default_factory=PeerPolicies)
+    send_client: SendClient = SendClient.NONE
 
     def terms(self) -> Terms:
         """Make the terms of a policy like this."""
@@ -113,6 +115,7 @@ class Setting:
             action=action,
             upstream=UpstreamHost(self.host),
             peer_policies=self.peer_policies,
+            send_client=self.send_client,
         )
         return Terms.of(policy, self.kind, "gw.test")
 

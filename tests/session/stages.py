@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind
+from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind, SendClient
 from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.events import (
     ClientConnected,
@@ -98,6 +98,20 @@ def refused_certificate() -> Playbook:
     return book.skip()
 
 
+def said_xclient() -> Playbook:
+    """XCLIENT was sent."""
+    book = said_hello(Setting(send_client=SendClient.XCLIENT))
+    book >> upstream(b"250-mx.test\r\n250 XCLIENT ADDR\r\n")
+    return book.skip()
+
+
+def said_xforward() -> Playbook:
+    """XFORWARD was sent, and MAIL waits for its reply."""
+    book = identified(Setting(send_client=SendClient.XFORWARD), "XFORWARD ADDR")
+    book >> client("MAIL FROM:<a@client.test>")
+    return book.skip()
+
+
 def said_noop() -> Playbook:
     """NOOP was sent."""
     book = identified()
@@ -154,6 +168,8 @@ UPSTREAM_STAGES: Final[Mapping[str, tuple[Callable[[], Playbook], UpstreamState]
     "starttls": (said_starttls, UpstreamState.STARTTLS),
     "securing": (handshaking, UpstreamState.SECURING),
     "hello again": (said_hello_again, UpstreamState.HELLO_AGAIN),
+    "introducing": (said_xclient, UpstreamState.INTRODUCING),
+    "xforward": (said_xforward, UpstreamState.READY),
     "idle in dialogue": (identified, UpstreamState.READY),
     "command": (said_noop, UpstreamState.READY),
     "data": (said_data, UpstreamState.READY),

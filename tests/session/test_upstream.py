@@ -45,6 +45,7 @@ from tests.session.stages import (
 
 GONE = "421 4.4.2 Connection to the server lost, closing connection"
 UNREACHABLE = "421 4.4.1 Server not reachable, closing connection"
+NOT_TOLD = "421 4.3.5 System incorrectly configured, closing connection"
 BROKE = "421 4.5.0 Protocol error of the server, closing connection"
 BEHIND_TLS = "421 4.7.0 Secure connection to the server failed, closing connection"
 
@@ -178,6 +179,25 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         ],
         "garbage": over(BROKE),
         "334 a|250 b": [to_client("334 a"), *over(BROKE)],
+    },
+    "introducing": {
+        "220 mx.test": [to_upstream("EHLO client.test")],
+        "250 ok": [to_upstream("EHLO client.test")],
+        "354 what": over(NOT_TOLD),
+        "450 busy": over(NOT_TOLD),
+        "550 no": over(NOT_TOLD),
+        "421 closing": over(NOT_TOLD),
+        "garbage": over(BROKE),
+        "220 a|421 b": [to_upstream("EHLO client.test"), *over("421 b")],
+    },
+    "xforward": {
+        "250 ok": [to_upstream("MAIL FROM:<a@client.test>")],
+        "354 what": over(BROKE),
+        "450 busy": [to_upstream("MAIL FROM:<a@client.test>")],
+        "501 what": [to_upstream("MAIL FROM:<a@client.test>")],
+        "421 closing": over("421 closing"),
+        "garbage": over(BROKE),
+        "250 a|250 b": [to_upstream("MAIL FROM:<a@client.test>"), to_client("250 b")],
     },
     "chunk": {
         "250 what": [Close(Leg.UPSTREAM, How.ABORT)],

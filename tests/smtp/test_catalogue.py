@@ -46,6 +46,8 @@ AGREED = {
     "UPSTREAM_BROKE_CLOSING": (421, "4.5.0"),
     "IDLE": (421, "4.4.2"),
     "TOO_OLD": (421, "4.4.2"),
+    "LOOP": (421, "4.4.6"),
+    "CLIENT_NOT_TOLD": (421, "4.3.5"),
     "SHUTTING_DOWN": (421, "4.3.2"),
     "TOO_MANY_ERRORS": (421, "4.7.0"),
     "TOO_MANY_SESSIONS": (421, "4.7.0"),
