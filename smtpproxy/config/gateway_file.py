@@ -62,8 +62,7 @@ class GatewaySection(Section):
 
 
 _MODES = {each.value: each for each in InterceptionMode}
-_SENT = {SendClient.NONE.value: SendClient.NONE}
-_SENT_LATER = [each.value for each in SendClient if each is not SendClient.NONE]
+_SENT = {each.value: each for each in SendClient}
 
 
 class PortsSection(Section):
@@ -183,9 +182,11 @@ class PolicySection(Section):
     peer_policies: PeerPoliciesSection = Field(
         default=PeerPoliciesSection(), description="Whether what recipients' domains publish is honoured."
     )
-    send_client: Annotated[SendClient, words(_SENT, *_SENT_LATER)] = Field(
+    send_client: Annotated[SendClient, words(_SENT)] = Field(
         default=SendClient.NONE,
-        description="How an upstream that takes it is told who the client is: not at all.",
+        description="How an upstream that takes it is told who the client is: not at all (`none`), by a PROXY header "
+        "before all else (`proxy_v2`), by XCLIENT (`xclient`; an upstream that does not offer it gets no mail), or by "
+        "XFORWARD, for its log only (`xforward`).",
     )
     source_address: Annotated[
         SourceAddress | None, words({each.value: each for each in SourceAddress}), Derived(_default_source)

@@ -14,6 +14,7 @@ from smtpproxy.config.references import check_reference
 from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
+from smtpproxy.config.telling import REPLACES_ADDRESS, telling_notice, telling_problem
 from smtpproxy.policy.model import ActionKind, Direction, InterceptionMode, PortKind, SourceAddress, TlsSupport
 
 if TYPE_CHECKING:
@@ -115,9 +116,17 @@ class PolicyChecks:
         self._check_keys(number, policy)
         for notice in profile_notices(policy, self._certificates.proxy_server if self._certificates else ()):
             self._notice(number, "proxy_action", f"in {policy.action.name} {notice}")
+        self._check_telling(number, policy)
         if interception:
             self._check_addresses(number, policy, interception.mode)
             self._check_ports(number, policy, interception)
+
+    def _check_telling(self, number: int, policy: Policy) -> None:
+        embedded = self._document.get("policies", number, "upstream") == EMBEDDED
+        if problem := telling_problem(policy, embedded=embedded):
+            self._problem(number, "send_client", problem)
+        elif notice := telling_notice(policy):
+            self._notice(number, "send_client", notice)
 
     def _notice_tls(self, number: int, policy: Policy) -> None:
         if policy.tls_support is TlsSupport.DISABLED:
@@ -143,7 +152,8 @@ class PolicyChecks:
                 "name the server, {host: NAME, smtp: 25, smtps: 465}, or choose mode tproxy or redirect"
             )
             self._problem(number, "upstream", message)
-        if policy.direction is Direction.INBOUND and policy.source_address is SourceAddress.GATEWAY:
+        is_told = policy.source_address is SourceAddress.CLIENT or policy.send_client in REPLACES_ADDRESS
+        if policy.direction is Direction.INBOUND and not is_told:
             message = "upstream sees the gateway's address for every client, so switch its SPF and DNSBL checks off"
             self._notice(number, "source_address", message)
         elif policy.direction is Direction.OUTBOUND and set(ANY) <= set(policy.source):
