@@ -29,6 +29,8 @@ from smtpproxy.config.home import Home
 from smtpproxy.config.values import Certificates, Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.announcing import Announcing
+from smtpproxy.net.blocklist import Blocklist
+from smtpproxy.net.blocklist_file import BLOCKLIST_FILE, BlocklistFile
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway
@@ -152,7 +154,9 @@ def make_service(
     announcing = _announcing(gateway, notifier, manager, reactor)
     figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
     services = _OneAfterAnother()  # type: ignore[no-untyped-call]
-    for service in (_signals(gateway, workshop, load, announcing, reactor), sts, metrics, gateway, announcing):
+    blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), workshop.blocklist)
+    signals = _signals(gateway, workshop, load, announcing, reactor)
+    for service in (signals, sts, blocked, metrics, gateway, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
@@ -218,6 +222,7 @@ class Workshop:
 
     Attributes:
         records: the record files.
+        blocklist: who is turned away.
     """
 
     def __init__(
@@ -235,6 +240,7 @@ class Workshop:
         self._spool_usage = SpoolUsage()
         self._broken_tls = BrokenTls()
         self._loops = Loops()
+        self.blocklist = Blocklist()
         self._directories = Directories(self._directory)
         self.records = RecordFiles()
         self._client = SigningClient(reactor, signing, self.records.tally.leaves) if signing else None
@@ -343,4 +349,5 @@ class Workshop:
             directory=directory,
             write=write,
             loops=self._loops,
+            blocklist=self.blocklist,
         )

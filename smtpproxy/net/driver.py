@@ -31,6 +31,7 @@ from smtpproxy.session.actions import (
     AcceptTls,
     Action,
     Audit,
+    BlockSource,
     Close,
     CollectHello,
     Connect,
@@ -258,7 +259,7 @@ class Driver:
             self._spooling = None
 
     def _begin_or_end(
-        self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | Close | End
+        self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | BlockSource | Close | End
     ) -> None:
         match action:
             case LookUp():
@@ -267,6 +268,8 @@ class Driver:
                 self._equipment.broken_tls.remember(self._dialled, failure, seconds)
             case ForgetBroken():
                 self._equipment.broken_tls.forget(self._dialled)
+            case BlockSource(address, seconds, reason):
+                self._equipment.blocklist.block(address, seconds, reason)
             case Connect(upstream, source):
                 self._connect(upstream, source)
             case CollectHello():

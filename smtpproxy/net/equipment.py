@@ -17,6 +17,7 @@ from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.remote import RemoteMint
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
+from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.loops import Loops
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.examiner import Examination, Examiner
@@ -50,13 +51,13 @@ class Equipment:
         broken_tls: remembers upstreams whose TLS broke.
         directory: knows recipient domains.
         write: takes every record.
+        blocklist: knows who is turned away.
         loops: knows the gateway's own ends of connections.
     """
 
     __slots__ = (
-        "_contexts", "_files", "_mint", "_profiles", "_proxy_server", "_tls_sessions", "broken_tls", "directory",
-        "examiner", "loops",
-        "reactor", "spools", "write",
+        "_contexts", "_files", "_mint", "_profiles", "_proxy_server", "_tls_sessions", "blocklist", "broken_tls",
+        "directory", "examiner", "loops", "reactor", "spools", "write",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -74,6 +75,7 @@ class Equipment:
         directory: Directory,
         write: Callable[[Record], None],
         loops: Loops,
+        blocklist: Blocklist,
     ) -> None:
         self.reactor = reactor
         self.spools = spools
@@ -81,6 +83,7 @@ class Equipment:
         self.directory = directory
         self.write = write
         self.loops = loops
+        self.blocklist = blocklist
         self._proxy_server = proxy_server
         self._mint = mint
         self._contexts = contexts

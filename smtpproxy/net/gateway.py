@@ -32,6 +32,7 @@ EARLIER_GENERATIONS = 8
 """Earlier generations that may still have sessions: each has trust and caches of its own, 2 to 100 MiB."""
 
 NO_POLICY = "no-policy"
+BLOCKED = "blocked"
 LOOP = "loop"
 
 _log = Logger(namespace="smtpproxy")
@@ -59,7 +60,7 @@ class Gateway(Service):
         self._refusals = Refusals()
         self._emptied: Deferred[None] | None = None
         self.sessions_begun = 0
-        self.turned_away: Counter[str] = Counter(dict.fromkeys((NO_POLICY, LOOP, *LIMITS, *HEADER_FAULTS), 0))
+        self.turned_away: Counter[str] = Counter(dict.fromkeys((BLOCKED, NO_POLICY, LOOP, *LIMITS, *HEADER_FAULTS), 0))
         self._balancers = Balancers(reactor, self._take, self.turned_away)
 
     @property
@@ -184,6 +185,10 @@ class Gateway(Service):
             self._take(kind, arrive(stream, newest.mode))
 
     def _take(self, kind: PortKind, arrival: Arrival) -> None:
+        if self.newest.equipment.blocklist.is_blocked(arrival.client.host):
+            self.turned_away[BLOCKED] += 1  # told when it was blocked, not each time
+            arrival.stream.abort()
+            return
         source, destination = plain_address(arrival.client.host), plain_address(arrival.destination.host)
         policy = select_policy(self.newest.policies, source, destination, kind)
         if policy is None:

@@ -133,6 +133,15 @@ class ForgetBroken:
     """TLS with the upstream that is connected came about after all."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlockSource:
+    """Turn an address, the client's, away for ``seconds``; ``reason`` is a token."""
+
+    address: str
+    seconds: float
+    reason: str
+
+
 class How(Enum):
     """Flush: what was sent arrives, then the connection ends. Abort: at once, with what is unsent thrown away."""
 
@@ -174,6 +183,7 @@ Action: TypeAlias = (
     | LookUp
     | RememberBroken
     | ForgetBroken
+    | BlockSource
     | Close
     | Audit
     | End

@@ -20,6 +20,7 @@ from smtpproxy.audit import Crash, Record, TransactionRecord
 from smtpproxy.authority.create import create_authority, create_server_credential
 from smtpproxy.authority.mint import Mint
 from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
@@ -113,6 +114,7 @@ class House:
             directory=Directory(reactor, Resolver(reactor, [], 1)),
             write=self.records.append,
             loops=Loops(),
+            blocklist=Blocklist(),
         )
 
     async def close(self) -> None:

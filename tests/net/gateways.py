@@ -18,6 +18,7 @@ from smtpproxy.authority.create import create_authority, create_server_credentia
 from smtpproxy.authority.mint import LeafKeys, Mint, make_leaf_keys
 from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.embedded import EmbeddedUpstream
+from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.equipment import Equipment
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
@@ -99,6 +100,7 @@ class GatewayCase(TestCase):
 
     def setUp(self) -> None:
         self.records: list[Record] = []
+        self.blocklist = Blocklist()
         self.upstream = EmbeddedUpstream("127.0.0.1", 0, 0, self.pem, self.pem, self.home / "maildir")
         self.upstream.startService()
         self.addCleanup(self.upstream.stopService)
@@ -146,6 +148,7 @@ class GatewayCase(TestCase):
             directory=Directory(reactor, Resolver(reactor, [], 1)),
             write=self.write,
             loops=Loops(),
+            blocklist=self.blocklist,
         )
 
     def mint(self, proxy: Credential, untrusted: Credential) -> Mint | RemoteMint:

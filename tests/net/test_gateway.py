@@ -85,6 +85,15 @@ class GatewayTests(GatewayCase):
         assert session.ended == "drain-deadline"
         assert not list(self.home.glob("maildir/new/*"))
 
+    async def test_a_blocked_source_is_turned_away_until_it_is_lifted(self) -> None:
+        port = self.start()
+        self.blocklist.block("127.0.0.1", 60, "tls-action")
+        for _ in range(3):
+            assert await deferToThread(_first_octets, port) == b""
+        assert (self.gateway.turned_away["blocked"], self.gateway.sessions_begun, self.records) == (3, 0, [])
+        self.blocklist.lift("127.0.0.1")
+        assert (await deferToThread(_first_octets, port)).startswith(b"220 ")
+
     async def test_a_flood_of_one_source_holds_no_more_descriptors_than_there_are_refusals(self) -> None:
         port = self.start(General(max_sessions_per_source=1))
         before = _descriptors()
@@ -100,6 +109,14 @@ class GatewayTests(GatewayCase):
 def _first_words(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as client:
         return client.recv(1024)
+
+
+def _first_octets(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        try:
+            return client.recv(1024)
+        except ConnectionResetError:
+            return b""
 
 
 def _descriptors() -> int:
