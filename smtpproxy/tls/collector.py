@@ -11,6 +11,7 @@ MAX_HELLO_OCTETS = 64 * 1024
 """Octets of the connection that a hello with its record headers may take: real ones have 200 to 2,000."""
 
 CLIENT_HELLO = 1
+SERVER_HELLO = 2
 _HANDSHAKE = 22
 _MAJOR_VERSION = 3
 _RECORD_HEADER_OCTETS = 5
@@ -19,17 +20,26 @@ _MESSAGE_HEADER_OCTETS = 4
 
 
 class HelloCollector:
-    """Takes a connection's first octets, cut anywhere, until the ClientHello is whole.
+    """Takes a connection's first octets, cut anywhere, until its hello is whole.
 
     The TLS library has to get every octet of it again, those behind the hello included: see ``raw``.
+
+    Args:
+        kind: the type of the handshake message that is to come.
     """
 
-    __slots__ = ("_message", "_position", "_raw")
+    __slots__ = ("_kind", "_message", "_position", "_raw")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: int = CLIENT_HELLO) -> None:
+        self._kind = kind
         self._raw = bytearray()
         self._position = 0  # where the next record begins
         self._message = bytearray()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._raw)
 
     @property
     def raw(self) -> bytes:
@@ -40,7 +50,7 @@ class HelloCollector:
         """Take the next octets; return the whole handshake message once it is there, ``None`` before.
 
         Raises:
-            ProtocolError: ``not-tls`` if this is no TLS record with a ClientHello, ``hello-too-long`` if the hello does
+            ProtocolError: ``not-tls`` if this is no TLS record with that hello, ``hello-too-long`` if the hello does
                 not end within ``MAX_HELLO_OCTETS`` of the connection.
         """
         self._raw += data
@@ -51,7 +61,7 @@ class HelloCollector:
 
     def _whole_message(self) -> bytes | None:
         message = self._message
-        if message and message[0] != CLIENT_HELLO:
+        if message and message[0] != self._kind:
             raise ProtocolError("not-tls")
         if len(message) < _MESSAGE_HEADER_OCTETS:
             return None

@@ -1,7 +1,7 @@
 """Read a ClientHello before any TLS library sees it: server name, versions, what certificates the client can verify.
 
 Source: RFC 8446 s4.1.2, s4.2.1, s4.2.3, s4.2.11 (pre-shared key); RFC 5246 s7.4.1.2; RFC 6066 s3 (server name);
-RFC 8422 s5.1 (curves and ECDSA).
+RFC 7301 s3.1 (ALPN); RFC 8422 s5.1 (curves and ECDSA).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from smtpproxy.errors import ProtocolError
 from smtpproxy.tls.collector import CLIENT_HELLO, HelloCollector
 from smtpproxy.tls.facts import TlsVersion
+from smtpproxy.tls.vectors import Reader, extensions_of
 
 __all__ = ["ClientHello", "HelloCollector", "parse_client_hello"]
 
@@ -21,10 +22,10 @@ MAX_SERVER_NAME_OCTETS = 255
 _SERVER_NAME = 0
 _SUPPORTED_GROUPS = 10
 _SIGNATURE_ALGORITHMS = 13
+_ALPN = 16
 _PRE_SHARED_KEY = 41
 _SUPPORTED_VERSIONS = 43
 _HOST_NAME = 0
-_EXTENSION_HEADER = struct.Struct(">HH")  # type and length
 _RANDOM_OCTETS = 32
 _GRAPHIC = frozenset(range(0x21, 0x7F))
 
@@ -52,6 +53,7 @@ class ClientHello:
         signature_algorithms: by number, empty if the extension is missing.
         groups: key exchange groups by number, ``None`` if the extension is missing.
         offers_session: whether it would resume a session of TLS 1.3.
+        protocols: application protocols on offer (ALPN), best first.
     """
 
     server_name: str | None
@@ -60,6 +62,7 @@ class ClientHello:
     signature_algorithms: tuple[int, ...]
     groups: tuple[int, ...] | None
     offers_session: bool = False
+    protocols: tuple[bytes, ...] = ()
 
     @property
     def highest_version(self) -> TlsVersion | None:
@@ -98,17 +101,17 @@ def parse_client_hello(handshake: bytes) -> ClientHello:
         ProtocolError: ``malformed-hello`` if it is no well-formed ClientHello, ``malformed-server-name`` if its
             server name is not one host name of graphic ASCII.
     """
-    reader = _Reader(handshake)
+    reader = Reader(handshake)
     if reader.integer(1) != CLIENT_HELLO:
         raise ProtocolError("malformed-hello")
-    body = _Reader(reader.vector(3))
+    body = Reader(reader.vector(3))
     reader.end()
     legacy_version = body.integer(2)
     body.take(_RANDOM_OCTETS)
     body.vector(1)  # session id
     ciphers = _numbers(body.vector(2))
     body.vector(1)  # compression methods
-    extensions = _extensions(body)
+    extensions = extensions_of(body)
     return _client_hello(legacy_version, ciphers, extensions)
 
 
@@ -122,26 +125,8 @@ def _client_hello(legacy_version: int, ciphers: tuple[int, ...], extensions: dic
         signature_algorithms=_list_of_numbers(algorithms, 2) if algorithms is not None else (),
         groups=_list_of_numbers(groups, 2) if groups is not None else None,
         offers_session=_PRE_SHARED_KEY in extensions,
+        protocols=_protocols(extensions[_ALPN]) if _ALPN in extensions else (),
     )
-
-
-def _extensions(body: _Reader) -> dict[int, bytes]:
-    extensions: dict[int, bytes] = {}
-    if body.at_end():  # RFC 5246 s7.4.1.2: a hello may end here
-        return extensions
-    block = body.vector(2)
-    body.end()
-    position, end = 0, len(block)
-    while position < end:
-        start = position + _EXTENSION_HEADER.size
-        if start > end:
-            raise ProtocolError("malformed-hello")
-        kind, length = _EXTENSION_HEADER.unpack_from(block, position)
-        position = start + length
-        if position > end or kind in extensions:  # RFC 8446 s4.2: none comes twice
-            raise ProtocolError("malformed-hello")
-        extensions[kind] = block[start:position]
-    return extensions
 
 
 def _versions(legacy_version: int, extension: bytes | None) -> tuple[int, ...]:
@@ -155,8 +140,8 @@ def _versions(legacy_version: int, extension: bytes | None) -> tuple[int, ...]:
 def _server_name(extension: bytes | None) -> str | None:
     if extension is None:
         return None
-    reader = _Reader(extension, reason="malformed-server-name")
-    entries = _Reader(reader.vector(2), reason="malformed-server-name")
+    reader = Reader(extension, reason="malformed-server-name")
+    entries = Reader(reader.vector(2), reason="malformed-server-name")
     reader.end()
     kind, name = entries.integer(1), entries.vector(2)
     entries.end()  # one name of a type at most, and no other type was ever defined
@@ -166,49 +151,23 @@ def _server_name(extension: bytes | None) -> str | None:
 
 
 def _list_of_numbers(extension: bytes, length_octets: int) -> tuple[int, ...]:
-    reader = _Reader(extension)
+    reader = Reader(extension)
     numbers = _numbers(reader.vector(length_octets))
     reader.end()
     return numbers
+
+
+def _protocols(extension: bytes) -> tuple[bytes, ...]:
+    reader = Reader(extension)
+    names = Reader(reader.vector(2))
+    reader.end()
+    protocols = []
+    while not names.at_end():
+        protocols.append(names.vector(1))
+    return tuple(protocols)
 
 
 def _numbers(octets: bytes) -> tuple[int, ...]:
     if not octets or len(octets) % 2:
         raise ProtocolError("malformed-hello")
     return struct.unpack(f">{len(octets) // 2}H", octets)
-
-
-class _Reader:
-    """Takes length-prefixed vectors (RFC 8446 s3.4) off a message, and refuses what does not add up."""
-
-    __slots__ = ("_end", "_octets", "_position", "_reason")
-
-    def __init__(self, octets: bytes, reason: str = "malformed-hello") -> None:
-        self._octets = octets
-        self._end = len(octets)
-        self._position = 0
-        self._reason = reason
-
-    def take(self, count: int) -> bytes:
-        start, self._position = self._position, self._position + count
-        if self._position > self._end:
-            raise ProtocolError(self._reason)
-        return self._octets[start : self._position]
-
-    def integer(self, count: int) -> int:
-        return int.from_bytes(self.take(count))
-
-    def vector(self, length_octets: int) -> bytes:
-        start = self._position + length_octets
-        end = start + int.from_bytes(self._octets[self._position : start])
-        if end > self._end:  # a length cut short too, for then `start` is beyond the end
-            raise ProtocolError(self._reason)
-        self._position = end
-        return self._octets[start:end]
-
-    def at_end(self) -> bool:
-        return self._position == self._end
-
-    def end(self) -> None:
-        if self._position != self._end:
-            raise ProtocolError(self._reason)
