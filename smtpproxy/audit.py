@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
+from smtpproxy.tls.hello import ClientHello
+from smtpproxy.tls.server_hello import ServerHello
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,25 @@ class TransactionRecord:
     duration_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Tunnelled:
+    """What passed uninspected, why, and what was seen of it.
+
+    Args:
+        because: the token of the reason.
+        exception: the number of the exception that said so, from 1, ``None`` if none did.
+        client_hello: the client's, ``None`` if it sent none that is well-formed.
+        server_hello: upstream's, ``None`` as above.
+        alert: the number of the alert that upstream answered with instead.
+    """
+
+    because: str
+    exception: int | None = None
+    client_hello: ClientHello | None = None
+    server_hello: ServerHello | None = None
+    alert: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
     """A session's last record.
@@ -140,6 +161,7 @@ class SessionRecord:
         downgraded: whether it was wanted and the session went on in clear.
         removed: capabilities of upstream that were not shown to the client.
         faults: tokens of what the client did wrong, in order of their first occurrence, each with its count.
+        tunnel: what passed uninspected, ``None`` if nothing did.
     """
 
     origin: Origin
@@ -157,6 +179,7 @@ class SessionRecord:
     upstream_octets_in: int
     upstream_octets_out: int
     duration_s: float
+    tunnel: Tunnelled | None = None
 
 
 @dataclass(frozen=True, slots=True)

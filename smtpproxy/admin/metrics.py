@@ -35,6 +35,10 @@ class Tally(Protocol):
         """By status."""
 
     @property
+    def not_inspected(self) -> Mapping[str, int]:
+        """Sessions that passed in a tunnel, by the reason."""
+
+    @property
     def sessions(self) -> Mapping[bool, int]:
         """Those that ended, by whether they were downgraded."""
 
@@ -87,6 +91,10 @@ class Figures(Protocol):
         """Sessions whose client seems to check a certificate that is replaced."""
 
     @property
+    def blocked_sources(self) -> int:
+        """How many sources are turned away."""
+
+    @property
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by reason."""
 
@@ -123,6 +131,13 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily("smtpproxy_sessions_running", "Sessions that are under way.", figures.sessions_running)
         yield CounterMetricFamily("smtpproxy_sessions_begun", "Sessions that were begun.", figures.sessions_begun)
         yield _counter("smtpproxy_sessions_ended", "Sessions that ended.", ("downgraded",), ended)
+        yield _counter(
+            "smtpproxy_sessions_not_inspected",
+            "Sessions that ended and had passed uninspected.",
+            ("reason",),
+            _one_label(tally.not_inspected),
+        )
+        yield GaugeMetricFamily("smtpproxy_blocked_sources", "Sources that are turned away.", figures.blocked_sources)
         yield _counter(
             "smtpproxy_connections_refused",
             "Connections that became no session.",

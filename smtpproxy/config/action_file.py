@@ -19,6 +19,7 @@ from smtpproxy.config.name_sources import MAX_NAMES, Name, SenderName
 from smtpproxy.config.near import suggestion
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
+from smtpproxy.config.tls_exceptions import ACTIONS, MAX_EXCEPTIONS, StartTlsExceptionSection, TlsExceptionSection
 from smtpproxy.policy.model import (
     DEFAULT_MECHANISMS,
     ESMTP_KEYWORDS,
@@ -26,6 +27,7 @@ from smtpproxy.policy.model import (
     OPT_IN_KEYWORDS,
     ActionKind,
     BareNewline,
+    TlsAction,
 )
 from smtpproxy.policy.rules import Failure, Mode, Offer, RecipientEncryption, SenderEncryption
 
@@ -147,20 +149,24 @@ _PROFILE_DEFAULT: JsonDict = {
 class ImplicitTlsSection(Section):
     """Implicit TLS, port 465."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"exceptions"})
-
-    action: Annotated[str, words({"inspect": "inspect"}, "allow", "deny", "drop", "block")] = Field(
-        default="inspect", description="What happens to connections that begin with TLS."
+    action: Annotated[TlsAction, words(ACTIONS)] = Field(
+        default=TlsAction.INSPECT,
+        description="What happens to connections that begin with TLS: `inspect`; `allow`: they pass untouched and are "
+        "recorded; `deny`: a handshake, then 554; `drop`: closed without a word; `block`: that, and the client's "
+        "address is turned away for `general.block_time`.",
     )
     profile: Annotated[Text | None, Derived(_default_profile)] = Field(
         default=None, description="The TLS profile of both legs.", json_schema_extra=_PROFILE_DEFAULT
+    )
+    exceptions: Annotated[tuple[TlsExceptionSection, ...], Field(max_length=MAX_EXCEPTIONS)] = Field(
+        default=(),
+        description="Where something else happens, top-down: the first that matches decides.",
+        json_schema_extra={"default": "none"},
     )
 
 
 class StartTlsSection(Section):
     """Explicit TLS, port 25."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"exceptions"})
 
     enabled: Switch = Field(default=True, description="Whether STARTTLS is spoken on either leg; needs esmtp.enabled.")
     profile: Annotated[Text | None, Derived(_default_profile)] = Field(
@@ -178,6 +184,12 @@ class StartTlsSection(Section):
         "clear; `0s` asks it each time.",
     )
     on_failure: OnFailureSection = Field(default=OnFailureSection(), description="How demanded TLS that fails is told.")
+    exceptions: Annotated[tuple[StartTlsExceptionSection, ...], Field(max_length=MAX_EXCEPTIONS)] = Field(
+        default=(),
+        description="Destinations where something else happens, whatever `enabled` says, top-down: the first that "
+        "matches decides. What is sent in clear is inspected and judged by the rules all the same.",
+        json_schema_extra={"default": "none"},
+    )
 
 
 class GeneralSection(Section):
@@ -220,6 +232,9 @@ class GeneralSection(Section):
         default=BareNewline.NORMALIZE,
         description="A line feed without carriage return in DATA: made CRLF with dots stuffed anew, or the message is "
         "refused. Only CRLF.CRLF ends a message either way.",
+    )
+    block_time: Annotated[int, duration(1, 30 * 86_400)] = Field(
+        default=1200, description="For how long a client that is blocked is turned away; of IPv6 its /64 is."
     )
 
 

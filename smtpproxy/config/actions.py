@@ -23,11 +23,13 @@ from smtpproxy.config.references import check_reference
 from smtpproxy.config.rule_checks import check_rules
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, predefined
+from smtpproxy.config.tls_exceptions import check_exceptions, make_exceptions
 from smtpproxy.policy.model import (
     ActionKind,
     Authentication,
     Esmtp,
     General,
+    ImplicitTls,
     ProxyAction,
     StartTls,
     TlsProfile,
@@ -89,6 +91,7 @@ def _make_action(
     for section in ("tls", "starttls"):
         check_reference(document, (section, "profile"), profiles, "TLS profile", report)
     _check_rules(document, lists, report)
+    check_exceptions(document, lists, report)
     check_action(document, report)
     check_message_rules(document, lists, report)
     file = part(ActionFile, document)
@@ -109,6 +112,7 @@ def _make_action(
         general=_general(file.general),
         esmtp=Esmtp(file.esmtp.enabled, frozenset(file.esmtp.allow), file.esmtp.log_denied),
         authentication=Authentication(frozenset(file.authentication.allow), file.authentication.plaintext),
+        tls=ImplicitTls(file.tls.action, make_exceptions(file.tls.exceptions, lists)),
         message_rules=tuple(rule.rule(lists) for rule in file.message_rules if rule.is_for(file.kind)),
         tls_level_header=file.tls_level_header.header(),
     )
@@ -132,6 +136,7 @@ def _starttls(file: ActionFile, profile: TlsProfile, lists: Mapping[str, Entries
         enabled=section.enabled and file.esmtp.enabled,  # no ESMTP, no STARTTLS
         on_failure=on_failure,
         fallback_memory_s=section.fallback_memory,
+        exceptions=make_exceptions(section.exceptions, lists),
     )
 
 
@@ -176,4 +181,5 @@ def _general(section: GeneralSection) -> General:
         max_address_length=section.max_address_length,
         max_message_size=section.max_message_size,
         bare_newline=section.bare_newline,
+        block_time_s=section.block_time,
     )

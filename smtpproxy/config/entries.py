@@ -74,16 +74,22 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"there is no list {shown(name)}{near}; {there}"
 
 
-_SCHEMA: Final[JsonSchemaValue] = {
-    "anyOf": [
-        {"const": EVERYTHING},
-        {"type": "string", "pattern": f"^{LIST}{NAME.pattern}$"},
-        {**NAME_SCHEMA, "not": {"anyOf": [{"const": "any"}, TEXT_SCHEMA["not"]]}},
-        {**NAME_SCHEMA, "pattern": NAME_SCHEMA["pattern"].replace("^", r"^\*\.", 1)},
-        PREFIX_SCHEMA,
-        {**TEXT_SCHEMA, "pattern": "^[^@].*@[^@]+$"},
-    ]
-}
+_PLACES: Final[list[JsonSchemaValue]] = [
+    {"const": EVERYTHING},
+    {"type": "string", "pattern": f"^{LIST}{NAME.pattern}$"},
+    PREFIX_SCHEMA,
+]
+_NAMES: Final[list[JsonSchemaValue]] = [
+    {**NAME_SCHEMA, "not": {"anyOf": [{"const": "any"}, TEXT_SCHEMA["not"]]}},
+    {**NAME_SCHEMA, "pattern": NAME_SCHEMA["pattern"].replace("^", r"^\*\.", 1)},
+]
+DESTINATION_SCHEMA: Final[JsonSchemaValue] = {"anyOf": _PLACES}
+"""Of networks, ``@list`` and ``*``."""
+
+PLACE_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [*_PLACES, *_NAMES]}
+"""Of those and names."""
+
+_SCHEMA: Final[JsonSchemaValue] = {"anyOf": [*_PLACES, *_NAMES, {**TEXT_SCHEMA, "pattern": "^[^@].*@[^@]+$"}]}
 
 ENTRY: Final = Form("entry, `@list` or `*`", _parse, schema=_SCHEMA)
 Entry: TypeAlias = Annotated[str, ENTRY]

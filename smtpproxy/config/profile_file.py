@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from smtpproxy.config.addresses import Networks
-from smtpproxy.config.forms import FilePath, Form, refusal, words
+from smtpproxy.config.forms import FilePath, Form, Switch, refusal, words
 from smtpproxy.config.gateway_file import KeyPairSection
 from smtpproxy.config.problems import shown
 from smtpproxy.config.section import Section
@@ -44,8 +44,6 @@ _CIPHERS: Final = Form(
 
 class ProfileFile(Section):
     """A TLS profile: the TLS of both legs, shared by many proxy actions."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"compliance"})
 
     minimum_protocol: Annotated[TlsVersion, words(_VERSIONS)] = Field(
         default=TlsVersion.TLS1_2, description="The oldest protocol version that either leg may negotiate."
@@ -107,6 +105,12 @@ class ProfileFile(Section):
         json_schema_extra={"default": "none"},
     )
 
+    compliance: Switch = Field(
+        default=False,
+        description="Whether what `allow` lets pass uninspected must really be TLS: it begins with hellos, and every "
+        "record has the header of one. What is inspected must always be.",
+    )
+
     def profile(self, name: str, ciphers: tuple[str, ...] = ()) -> TlsProfile:
         """Return the profile as policy knows it.
 
@@ -128,4 +132,5 @@ class ProfileFile(Section):
             chain_second_opinion=self.chain_second_opinion,
             ocsp=self.ocsp,
             ocsp_private_responders=tuple(chain.from_iterable(self.ocsp_private_responders)),
+            compliance=self.compliance,
         )

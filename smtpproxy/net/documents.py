@@ -18,7 +18,9 @@ from smtpproxy.audit import (
     TlsRecord,
     TransactionRecord,
 )
-from smtpproxy.net.lines import escaped, verified_how, version_name
+from smtpproxy.net.escapes import escaped
+from smtpproxy.net.lines import verified_how, version_name
+from smtpproxy.net.tunnels import tunnel_document
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
 
@@ -138,6 +140,8 @@ def _session(record: SessionRecord) -> Document:
         "removed": list(record.removed),
         "transactions": record.transactions,
         "faults": dict(record.faults),
+        "inspected": "yes" if record.tunnel is None else f"no, because {record.tunnel.because}",
+        "tunnel": None if record.tunnel is None else tunnel_document(record.tunnel),
         "octets": {
             "client_in": record.client_octets_in,
             "client_out": record.client_octets_out,

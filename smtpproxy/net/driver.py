@@ -38,6 +38,7 @@ from smtpproxy.session.actions import (
     ConnectTls,
     DiscardSpool,
     End,
+    EndSending,
     ForgetBroken,
     How,
     LookUp,
@@ -47,6 +48,7 @@ from smtpproxy.session.actions import (
     ResumeReading,
     Send,
     SetTimer,
+    Splice,
     SpoolWrite,
     StartTls,
 )
@@ -224,12 +226,9 @@ class Driver:
                 self._equipment.write(record)
             case StartTls(request):
                 self._start_tls(request)
-            case PauseReading(leg):
+            case PauseReading(leg) | ResumeReading(leg) | EndSending(leg):
                 if stream := self._find(leg):
-                    stream.pause()
-            case ResumeReading(leg):
-                if stream := self._find(leg):
-                    stream.resume()
+                    _turn(stream, action)
             case SpoolWrite() | ReplaySpool() | DiscardSpool():
                 self._spool(action)
             case _:
@@ -259,7 +258,8 @@ class Driver:
             self._spooling = None
 
     def _begin_or_end(
-        self, action: Connect | CollectHello | LookUp | RememberBroken | ForgetBroken | BlockSource | Close | End
+        self,
+        action: Connect | CollectHello | Splice | LookUp | RememberBroken | ForgetBroken | BlockSource | Close | End,
     ) -> None:
         match action:
             case LookUp():
@@ -272,8 +272,12 @@ class Driver:
                 self._equipment.blocklist.block(address, seconds, reason)
             case Connect(upstream, source):
                 self._connect(upstream, source)
-            case CollectHello():
-                self._stream(Leg.CLIENT).collect_hello()
+            case CollectHello(forgiving):
+                self._client_owner.forgives = forgiving
+                self._stream(Leg.CLIENT).collect_hello(forgiving=forgiving)
+            case Splice():
+                self._upstream_owner.splice()
+                self._stream(Leg.CLIENT).give_back_hello()
             case Close(leg, how):
                 self._close(leg, how)
             case End():
@@ -392,3 +396,15 @@ class Driver:
             self._equipment.write(Crash(self._origin, reference, type(error).__name__))
         finally:
             self._end()  # with it the generation may end, and its record file be closed
+
+
+def _turn(stream: Stream, action: PauseReading | ResumeReading | EndSending) -> None:
+    match action:
+        case PauseReading():
+            stream.pause()
+        case ResumeReading():
+            stream.resume()
+        case EndSending():
+            stream.end_sending()
+        case _:
+            assert_never(action)

@@ -50,6 +50,11 @@ class Figures:
         return self._gateway.sessions_begun
 
     @property
+    def blocked_sources(self) -> int:
+        """How many sources are turned away."""
+        return len(self._gateway.newest.equipment.blocklist)
+
+    @property
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by the token of the reason."""
         return self._gateway.turned_away

@@ -19,6 +19,8 @@ from smtpproxy.audit import (
     TlsRecord,
     TransactionRecord,
 )
+from smtpproxy.net.escapes import escaped, printable
+from smtpproxy.net.tunnels import tunnel_words
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import Chain, Revocation, TlsFacts, TlsFailure, TlsVersion
 from smtpproxy.tls.names import matches
@@ -79,18 +81,19 @@ def _result(result: RecipientResult) -> str:
 
 def _session(record: SessionRecord) -> str:
     faults = "".join(f", {token}={count}" for token, count in record.faults)
-    removed = f", removed={','.join(map(_printable, record.removed))}" if record.removed else ""
     balancer = f", balancer={record.origin.balancer}" if record.origin.balancer else ""
+    tunnel = tunnel_words(record.tunnel) if record.tunnel else ""
+    removed = f", removed={','.join(map(printable, record.removed))}" if record.removed else ""
     return (
         f"ended: {record.ended}, client={record.origin.client}{balancer}, helo={bracketed(record.helo)}, "
         f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
-        f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}"
+        f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}{tunnel}"
     )
 
 
 def _suspected(record: InterceptionSuspected) -> str:
     origin = record.origin
-    did = f"refused ({_printable(record.alert)})" if record.evidence is Evidence.ALERT else "left at once"
+    did = f"refused ({printable(record.alert)})" if record.evidence is Evidence.ALERT else "left at once"
     return (
         f"warning: client={origin.client} {did} the certificate shown for relay={origin.upstream}, "
         f"policy={quoted(origin.policy)}, sessions={record.sessions}: it seems to check the server's own, by DANE, "
@@ -101,7 +104,7 @@ def _suspected(record: InterceptionSuspected) -> str:
 def _tls(origin: Origin, leg: str, outcome: TlsFacts | TlsFailure) -> str:
     peer = f"to {origin.upstream}" if leg == "upstream" else f"from {origin.client}"
     if isinstance(outcome, TlsFailure):
-        return f"TLS handshake failed {peer}: {outcome.reason.value} ({_printable(outcome.detail)})"
+        return f"TLS handshake failed {peer}: {outcome.reason.value} ({printable(outcome.detail)})"
     reason = f" ({outcome.reason.value})" if outcome.reason else ""
     resumed = ", resumed" if outcome.resumed else ""
     revocation = f", revocation {outcome.revocation.value}" if outcome.revocation in _DOUBTFUL else ""
@@ -140,11 +143,6 @@ def _reply(reply: Reply | None) -> str:
     return "no reply" if reply is None else f"{reply.code} {reply.text}"
 
 
-def escaped(octets: bytes) -> str:
-    """Return octets of a peer as printable text; UTF-8 letters stay, all else becomes an escape."""
-    return _printable(octets.decode("utf-8", "backslashreplace"))
-
-
 def bracketed(octets: bytes) -> str:
     """Return an address or name in angle brackets that it cannot close itself: a quoted local part can hold ``>``."""
     return f"<{escaped(octets).translate(_BRACKETS)}>"
@@ -152,10 +150,4 @@ def bracketed(octets: bytes) -> str:
 
 def quoted(text: str) -> str:
     """Return text in double quotes."""
-    return '"' + _printable(text).replace('"', "'") + '"'
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return '"' + printable(text).replace('"', "'") + '"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
@@ -14,10 +14,12 @@ from smtpproxy.session.events import (
     ClientHelloSeen,
     Closed,
     Event,
+    NoClientHello,
     Received,
     TlsFailed,
     Upgraded,
     UpstreamFailed,
+    UpstreamFinished,
 )
 from smtpproxy.session.legs import Leg
 from smtpproxy.tls.facts import TlsFacts, TlsFailure, TlsReason
@@ -95,13 +97,15 @@ class ClientOwner(LegOwner):
 
     Attributes:
         server_name: the client's SNI, as the session understood it.
+        forgives: whether what is no ClientHello may pass.
     """
 
-    __slots__ = ("_hello", "server_name")
+    __slots__ = ("_hello", "forgives", "server_name")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener, Leg.CLIENT)
         self.server_name: str | None = None
+        self.forgives = False
         self._hello: ClientHello | None = None
 
     def prepare(self, connection: SSL.Connection) -> None:
@@ -118,9 +122,20 @@ class ClientOwner(LegOwner):
         try:
             self._hello = parse_client_hello(hello)
         except ProtocolError as error:
-            self._listener.refuse_hello(TlsFailure(TlsReason.HANDSHAKE_FAILED, error.reason))
+            failure = TlsFailure(TlsReason.HANDSHAKE_FAILED, error.reason)
+            if self.forgives:
+                self._listener.post(NoClientHello(failure))
+            else:
+                self._listener.refuse_hello(failure)
             return
         self._listener.post(ClientHelloSeen(self._hello))
+
+    def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
+        """No handshake came about; what is no ClientHello may pass all the same."""
+        if self.forgives and isinstance(failure, TlsFailure) and failure.reason in _NO_HELLO:
+            self._listener.post(NoClientHello(failure))
+        else:
+            super().stream_tls_failed(failure, connection)
 
     def stream_upgraded(self, connection: SSL.Connection) -> None:
         """The handshake is done."""
@@ -133,16 +148,24 @@ class ClientOwner(LegOwner):
         return True
 
 
+_NO_HELLO: Final = frozenset({TlsReason.NOT_TLS, TlsReason.HELLO_TOO_LONG})
+
+
 class UpstreamOwner(LegOwner):
     """Owns the upstream's stream, and the dial that brings it."""
 
-    __slots__ = ("_examination", "_handshake", "_stream")
+    __slots__ = ("_examination", "_handshake", "_is_spliced", "_stream")
 
     def __init__(self, listener: Listener) -> None:
         super().__init__(listener, Leg.UPSTREAM)
         self._handshake: UpstreamHandshake | None = None  # none in clear and behind the first octets inside TLS
         self._examination: Examination | None = None
         self._stream: Stream | None = None
+        self._is_spliced = False
+
+    def splice(self) -> None:
+        """Take note that octets pass: an upstream that sends no more may still take some."""
+        self._is_spliced = True
 
     def expect(self, handshake: UpstreamHandshake, examination: Examination) -> None:
         """Take note of the handshake that is about to begin, and of who examines what it establishes."""
@@ -177,9 +200,11 @@ class UpstreamOwner(LegOwner):
             self._handshake.failed()
         super().stream_tls_failed(failure, connection)
 
-    def stream_finished(self, ending: Ending) -> bool:  # noqa: ARG002 - `Closed` brings it
-        """An upstream that sends no more is of no use."""
-        return False
+    def stream_finished(self, ending: Ending) -> bool:
+        """An upstream that sends no more is of no use, which `Closed` brings, unless octets only pass."""
+        if self._is_spliced:
+            self._listener.post(UpstreamFinished(ending.value))
+        return self._is_spliced
 
     def stream_closed(self, ending: Ending) -> None:
         """The connection has ended; one that brought nothing inside TLS has failed as good as its handshake."""

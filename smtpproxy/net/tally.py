@@ -16,6 +16,7 @@ from smtpproxy.audit import (
 )
 from smtpproxy.authority.mint import RESULTS
 from smtpproxy.session.transaction import status_of
+from smtpproxy.session.treatment import REASONS
 from smtpproxy.tls.facts import TlsFailure
 
 
@@ -27,6 +28,7 @@ class Tally:
         transactions: by what became of them, the words of a recipient's status.
         recipients: by status.
         sessions: those that ended, by whether they went on in clear where TLS was wanted.
+        not_inspected: sessions that passed in a tunnel, by the token of the reason.
         incidents: attacks and breaks of the protocol.
         crashes: sessions that this program failed.
         leaves: those that were asked for and not kept yet, by what came of it.
@@ -35,8 +37,8 @@ class Tally:
     """
 
     __slots__ = (
-        "content_octets", "crashes", "handshakes", "incidents", "leaves", "recipients", "sessions", "tls_reports",
-        "transactions",
+        "content_octets", "crashes", "handshakes", "incidents", "leaves", "not_inspected", "recipients",
+        "sessions", "tls_reports", "transactions",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -47,6 +49,7 @@ class Tally:
         self.recipients: Counter[str] = Counter({status.value: 0 for status in Status})
         self.tls_reports: Counter[str] = Counter({"sent": 0, "dropped": 0})
         self.leaves: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
+        self.not_inspected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self.sessions: Counter[bool] = Counter({False: 0, True: 0})
         self.incidents = self.crashes = self.content_octets = 0
 
@@ -63,6 +66,8 @@ class Tally:
                     self.recipients[result.status.value] += 1
             case SessionRecord():
                 self.sessions[record.downgraded] += 1
+                if record.tunnel is not None:
+                    self.not_inspected[record.tunnel.because] += 1
             case InterceptionSuspected():
                 pass  # told once an hour at most; `Suspicions` counts them
             case Incident():

@@ -75,6 +75,8 @@ def certificate_refusal(because: str, on_failure: OnFailure) -> Refuse:
 
 def tls_refusal(reached: Reached, on_failure: OnFailure) -> Refuse:
     """Return the refusal of mail that must not go on a leg which reached no more than this."""
+    if reached is Reached.LEFT_TO_CLIENT:
+        return Refuse(catalogue.MUST_STARTTLS, "starttls-is-the-clients")
     failure, replies = {
         Reached.HANDSHAKE_FAILED: (on_failure.handshake, _TLS_REFUSED),
         Reached.CERTIFICATE_REFUSED: (on_failure.certificate, _TLS_REFUSED),

@@ -17,6 +17,7 @@ class Reached(IdentityEnum):
     NOT_OFFERED = "not-offered"
     HANDSHAKE_FAILED = "handshake-failed"
     CERTIFICATE_REFUSED = "certificate-refused"
+    LEFT_TO_CLIENT = "left-to-client"  # it stays in clear: a STARTTLS of the client's own would pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

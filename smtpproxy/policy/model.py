@@ -169,6 +169,7 @@ class TlsProfile:
         chain_second_opinion: what another verifier's opinion of an upstream chain leads to.
         ocsp: whether it is asked if an upstream certificate was revoked.
         ocsp_private_responders: networks in which responders may be asked though they are not of the Internet.
+        compliance: whether what passes uninspected must really be TLS.
     """
 
     name: str
@@ -183,6 +184,7 @@ class TlsProfile:
     chain_second_opinion: SecondOpinion = SecondOpinion.LOG
     ocsp: Ocsp = Ocsp.DISABLED
     ocsp_private_responders: tuple[Network, ...] = ()
+    compliance: bool = False
 
     @property
     def names_files(self) -> bool:
@@ -196,10 +198,19 @@ class TlsProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class ImplicitTls:
+    """Implicit TLS, port 465: what happens to it, and to that of some server names and destinations."""
+
+    action: TlsAction = TlsAction.INSPECT
+    exceptions: tuple[TlsException, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StartTls:
     """Explicit TLS, port 25; its rules hold on port 465 as well.
 
     ``fallback_memory_s`` is how long an upstream whose TLS broke is not asked for it again, where clear text will do.
+    ``exceptions`` go by destination only, and hold whether STARTTLS is spoken or not.
     """
 
     profile: TlsProfile
@@ -207,6 +218,7 @@ class StartTls:
     enabled: bool = True
     on_failure: OnFailure = field(default_factory=OnFailure)
     fallback_memory_s: int = 600
+    exceptions: tuple[TlsException, ...] = ()
 
 
 class BareNewline(Enum):
@@ -231,6 +243,7 @@ class General:
     max_address_length: int = 256
     max_message_size: int = 50_000_000
     bare_newline: BareNewline = BareNewline.NORMALIZE
+    block_time_s: int = 1200
 
 
 ESMTP_KEYWORDS = frozenset(
@@ -308,6 +321,7 @@ class ProxyAction:
     authentication: Authentication = Authentication()
     message_rules: tuple[MessageRule, ...] = ()
     tls_level_header: TlsLevelHeader = NOT_HONOURED
+    tls: ImplicitTls = ImplicitTls()
 
     @property
     def levels_in_reach(self) -> frozenset[RecipientEncryption]:

@@ -30,7 +30,12 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class CollectHello:
-    """Take what the client sends next for a ClientHello; ends in `ClientHelloSeen` or `TlsFailed`."""
+    """Take what the client sends next for a ClientHello; ends in `ClientHelloSeen` or `TlsFailed`.
+
+    What is none ends in `NoClientHello` if ``forgiving``, so that it may still pass.
+    """
+
+    forgiving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,18 @@ class Send:
 
     leg: Leg
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Octets pass from now on: a collected hello comes as `Received`, and upstream's end as `UpstreamFinished`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndSending:
+    """Send no more on ``leg`` once all is sent, and go on reading it."""
+
+    leg: Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +191,8 @@ Action: TypeAlias = (
     | CollectHello
     | StartTls
     | Send
+    | Splice
+    | EndSending
     | PauseReading
     | ResumeReading
     | SpoolWrite

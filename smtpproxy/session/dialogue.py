@@ -290,6 +290,8 @@ class Dialogue:
                 self.delivery.chunk_replied(reply)
             case Auth() | AuthResponse():
                 self._authentication.replied(sent.command, reply)
+            case StartTls():
+                self._hello.passed(reply)
             case Rset() if reply.is_positive:
                 self._reset()
                 self._exchange.relay(reply)

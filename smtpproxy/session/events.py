@@ -26,6 +26,13 @@ class ClientHelloSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class NoClientHello:
+    """What the client sent cannot be understood as a ClientHello, and waits; only where any octets may pass."""
+
+    failure: TlsFailure
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """Octets came on ``leg``, decrypted if it is on TLS."""
 
@@ -110,6 +117,13 @@ class ClientFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamFinished:
+    """Upstream sends no more, and may still read; in a tunnel only. The session closes that leg."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The connection of ``leg`` has ended; ``how`` is a token (clean, reset, ...)."""
 
@@ -154,6 +168,7 @@ SpoolEvent: TypeAlias = Spooled | SpoolFailed | ReplayDone
 Event: TypeAlias = (
     ClientConnected
     | ClientHelloSeen
+    | NoClientHello
     | Received
     | Upgraded
     | TlsFailed
@@ -167,5 +182,6 @@ Event: TypeAlias = (
     | Drain
     | Expire
     | ClientFinished
+    | UpstreamFinished
     | Closed
 )

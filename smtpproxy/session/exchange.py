@@ -34,6 +34,9 @@ class Ender(Protocol):
     def rest(self) -> None:
         """It is the client's move."""
 
+    def begin_tunnel(self, reply: Reply) -> None:
+        """Pass on upstream's 220 to the client's own STARTTLS, and from then on all octets."""
+
 
 class Exchange:
     """What every command and every reply of a session needs.
@@ -157,6 +160,10 @@ class Exchange:
     def finish(self, farewell: Reply | None, token: str) -> None:
         """End the session."""
         self._ender.finish(farewell, token)
+
+    def begin_tunnel(self, reply: Reply) -> None:
+        """Pass on upstream's 220 to the client's own STARTTLS, and from then on all octets."""
+        self._ender.begin_tunnel(reply)
 
     def rest(self) -> None:
         """Leave the next move to the client, if nothing is owed to it."""

@@ -11,6 +11,8 @@ from smtpproxy.policy.authentication import decide_mechanisms
 from smtpproxy.policy.encryption import decide_offer
 from smtpproxy.session.delivery import Delivery
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.legs import Leg
+from smtpproxy.session.opening import BEHIND_STARTTLS, GO_AHEAD
 from smtpproxy.session.states import ClientState
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.capabilities import Capabilities, Hop, denied, offer
@@ -107,11 +109,26 @@ class Hello:
             self._exchange.refuse(catalogue.STARTTLS_NOT_OFFERED, "starttls-not-offered")
         elif client.reader.buffered:
             self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
+        elif self._exchange.rulebook.passes_starttls:
+            self._exchange.forward(StartTls())
         elif self._exchange.upstream.may_upgrade:
             self._exchange.identifying = StartTls()
             self._exchange.upstream.upgrade()
         else:
             self._upgraded()
+
+    def passed(self, reply: Reply) -> None:
+        """Take upstream's reply to the client's own STARTTLS: behind 220 either side may send nothing in clear."""
+        exchange = self._exchange
+        if reply.code != GO_AHEAD:
+            exchange.relay(reply)
+        elif exchange.client.reader.buffered:
+            exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-behind-starttls")
+        elif exchange.upstream.has_unread:
+            exchange.journal.incident(Leg.UPSTREAM, BEHIND_STARTTLS)
+            exchange.finish(catalogue.BEHIND_UPSTREAM_STARTTLS, BEHIND_STARTTLS)
+        else:
+            exchange.begin_tunnel(reply)
 
     def _upgraded(self) -> None:
         """Go on with the client's STARTTLS: upstream's TLS is settled."""
@@ -132,5 +149,7 @@ class Hello:
 
     def _offers_starttls(self) -> bool:
         upstream = self._exchange.upstream
+        if self._exchange.rulebook.passes_starttls:
+            return upstream.capabilities.offers("STARTTLS")
         ready = upstream.facts is not None or upstream.may_upgrade
         return self._action.starttls.enabled and decide_offer(self._exchange.rulebook.rules, upstream_ready=ready)

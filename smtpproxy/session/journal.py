@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpproxy.audit import Incident, SessionRecord, TlsRecord, TransactionRecord
+from smtpproxy.audit import Incident, SessionRecord, TlsRecord, TransactionRecord, Tunnelled
 from smtpproxy.session.actions import Audit
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.legs import Leg
@@ -84,8 +84,8 @@ class Journal:
         )
         self._outbox.put(Audit(record))
 
-    def session_ended(self, token: str) -> None:
-        """Report the session."""
+    def session_ended(self, token: str, tunnel: Tunnelled | None = None) -> None:
+        """Report the session, with what passed uninspected."""
         record = SessionRecord(
             origin=self._circumstances.origin,
             ended=token,
@@ -102,5 +102,6 @@ class Journal:
             upstream_octets_in=self._upstream.octets_in,
             upstream_octets_out=self._outbox.octets[Leg.UPSTREAM],
             duration_s=self.now() - self._started_s,
+            tunnel=tunnel,
         )
         self._outbox.put(Audit(record))

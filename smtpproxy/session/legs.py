@@ -10,3 +10,8 @@ class Leg(IdentityEnum):
 
     CLIENT = "client"
     UPSTREAM = "upstream"
+
+    @property
+    def other(self) -> Leg:
+        """The leg on the other side of the proxy."""
+        return Leg.UPSTREAM if self is Leg.CLIENT else Leg.CLIENT

@@ -29,8 +29,8 @@ from smtpproxy.smtp.replies import Reply, ReplyReader
 from smtpproxy.tls.facts import Chain, TlsFacts, TlsFailure, TlsReason
 from smtpproxy.tls.names import matches
 
-_BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
-_GO_AHEAD: Final = 220
+BEHIND_STARTTLS: Final = "octets-behind-upstream-starttls"
+GO_AHEAD: Final = 220
 
 
 class UpstreamOpening:
@@ -84,6 +84,8 @@ class UpstreamOpening:
             return Reached.ENCRYPTED
         if self.state is UpstreamState.REFUSED:
             return Reached.CERTIFICATE_REFUSED
+        if self._rulebook.passes_starttls and self.capabilities.offers("STARTTLS"):
+            return Reached.LEFT_TO_CLIENT
         by_plan = self._rulebook.plan is not Plan.EAGER and self.failure is None
         return Reached.CLEAR if by_plan else self._shortfall
 
@@ -120,6 +122,11 @@ class UpstreamOpening:
         if self.failure is None and self.downgraded:
             return TlsFailure(TlsReason.STARTTLS_NOT_SUPPORTED)
         return self.failure
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether more has come than was read: the beginning of a reply, or what is none."""
+        return self._reader.buffered > 0
 
     @property
     def is_open(self) -> bool:
@@ -223,8 +230,8 @@ class UpstreamOpening:
     def tls_failed(self, failure: TlsFailure) -> None:
         """The handshake failed and its connection is closed: refuse mail, fall back in clear, or end."""
         if failure.reason is TlsReason.NOT_TLS and self.state is UpstreamState.SECURING:
-            self._reporter.incident(Leg.UPSTREAM, _BEHIND_STARTTLS)
-            self._lost(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
+            self._reporter.incident(Leg.UPSTREAM, BEHIND_STARTTLS)
+            self._lost(catalogue.BEHIND_UPSTREAM_STARTTLS, BEHIND_STARTTLS)
             return
         self.facts = None
         self._fell_short(failure, Reached.HANDSHAKE_FAILED)
@@ -239,7 +246,7 @@ class UpstreamOpening:
     # Replies, by state
 
     def _greeting(self, reply: Reply) -> None:
-        if reply.code != _GO_AHEAD:
+        if reply.code != GO_AHEAD:
             self._expect_error(reply)
             self._end(reply, "upstream-refused-session")
             return
@@ -271,7 +278,7 @@ class UpstreamOpening:
             self._identified(UpstreamStep.IDENTIFIED)
 
     def _starttls_reply(self, reply: Reply) -> None:
-        if reply.code == _GO_AHEAD:
+        if reply.code == GO_AHEAD:
             self._go_ahead()
             return
         self._expect_error(reply)
@@ -284,10 +291,15 @@ class UpstreamOpening:
 
     def _go_ahead(self) -> None:
         if self._reader.buffered:
-            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, _BEHIND_STARTTLS)
+            self._broke(catalogue.BEHIND_UPSTREAM_STARTTLS, BEHIND_STARTTLS)
             return
         self._step(UpstreamStep.GO_AHEAD)
         self._start_tls()
+
+    def enter_tunnel(self) -> None:
+        """Have octets pass from now on, which are none of ours."""
+        self._step(UpstreamStep.TUNNEL)
+        self._outbox.set_timer(Timer.UPSTREAM, None)
 
     # Steps in common
 

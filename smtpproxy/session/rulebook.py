@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpproxy.policy.encryption import decide_plan, tolerates_clear
+from smtpproxy.policy.encryption import Plan, decide_plan, tolerates_clear
 from smtpproxy.policy.matching import Parties, Tried, applicable, search
 from smtpproxy.policy.rules import EncryptionRule, SenderEncryption
 from smtpproxy.policy.selection import Address
@@ -16,22 +16,25 @@ class Rulebook:
     Args:
         terms: what its policy says.
         client: the client's address, ``None`` where it has none.
+        passes_starttls: whether STARTTLS is the client's and upstream's own business.
 
     Attributes:
         rules: those that can apply to some mail of the connection, in order; never none.
         plan: when upstream STARTTLS is begun.
         client: the client's address, ``None`` where it has none.
         address: where upstream was really dialled, ``None`` before that.
+        passes_starttls: whether STARTTLS is the client's and upstream's own business.
     """
 
-    __slots__ = ("_terms", "address", "client", "plan", "rules")
+    __slots__ = ("_terms", "address", "client", "passes_starttls", "plan", "rules")
 
-    def __init__(self, terms: Terms, client: Address | None) -> None:
+    def __init__(self, terms: Terms, client: Address | None, *, passes_starttls: bool = False) -> None:
         self._terms = terms
         self.client = client
         self.address: Address | None = None
         self.rules = terms.rules
-        self.plan = terms.plan
+        self.passes_starttls = passes_starttls
+        self.plan = Plan.NEVER if passes_starttls else terms.plan
         self._narrow()
 
     def connected(self, address: Address | None) -> None:
@@ -63,7 +66,7 @@ class Rulebook:
             return
         self.rules = applicable(self._terms.rules, Parties(client=self.client, destination=self.address))
         terms = self._terms
-        if terms.speaks_starttls:
+        if terms.speaks_starttls and not self.passes_starttls:
             self.plan = decide_plan(self.rules, can_be_raised=terms.can_be_raised, introduces=terms.introduces)
 
     def _parties(self, sender: Path, recipient: Path | None = None) -> Parties:

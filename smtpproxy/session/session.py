@@ -10,10 +10,18 @@ from typing import Final, assert_never
 
 from smtpproxy.policy.certificates import CertificateQuestion, decide_certificate
 from smtpproxy.policy.decision import Refuse
-from smtpproxy.policy.model import CertificateValidation
+from smtpproxy.policy.model import CertificateValidation, TlsAction
 from smtpproxy.policy.profiles import needs_rsa
 from smtpproxy.session import timers
-from smtpproxy.session.actions import AcceptTls, Action, CollectHello, End, How, PauseReading, ResumeReading, StartTls
+from smtpproxy.session.actions import (
+    AcceptTls,
+    Action,
+    BlockSource,
+    How,
+    PauseReading,
+    ResumeReading,
+    StartTls,
+)
 from smtpproxy.session.client import ClientLeg, Hold
 from smtpproxy.session.dialogue import Dialogue
 from smtpproxy.session.events import (
@@ -24,6 +32,7 @@ from smtpproxy.session.events import (
     Drain,
     Event,
     Expire,
+    NoClientHello,
     PeerFacts,
     Received,
     ReplayDone,
@@ -34,10 +43,12 @@ from smtpproxy.session.events import (
     Upgraded,
     UpstreamConnected,
     UpstreamFailed,
+    UpstreamFinished,
     WriteBlocked,
     WriteUnblocked,
 )
 from smtpproxy.session.exchange import Exchange
+from smtpproxy.session.frame import MUTE, SessionFrame
 from smtpproxy.session.journal import Journal
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
@@ -47,6 +58,8 @@ from smtpproxy.session.sent import Sent
 from smtpproxy.session.states import CONTENT, ClientState, ClientStep
 from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.session.timers import Timer
+from smtpproxy.session.treatment import ENDED, Treatment
+from smtpproxy.session.tunnel import Tunnel
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp import catalogue
 from smtpproxy.smtp.replies import Reply
@@ -54,7 +67,7 @@ from smtpproxy.tls.facts import TlsFacts, TlsFailure
 from smtpproxy.tls.hello import ClientHello
 
 
-class Session:
+class Session(SessionFrame):
     """One client connection and the upstream connection that is opened anew for it.
 
     Args:
@@ -62,17 +75,16 @@ class Session:
         circumstances: its own facts.
     """
 
-    __slots__ = (
-        "_client", "_dialogue", "_ending", "_exchange", "_general", "_greeting", "_hello",
-        "_journal", "_outbox", "_rulebook", "_terms", "_upstream",
-    )  # fmt: skip
+    __slots__ = ()
 
     def __init__(self, terms: Terms, circumstances: Circumstances) -> None:
         self._terms = terms
         self._general = terms.policy.action.general
         self._outbox = Outbox()
         self._client = ClientLeg(self._outbox)
-        self._rulebook = Rulebook(terms, circumstances.client)
+        self._circumstances = circumstances
+        self._treatment = Treatment(terms, circumstances.ends)
+        self._rulebook = Rulebook(terms, circumstances.client, passes_starttls=self._treatment.passes_starttls)
         self._journal = Journal(circumstances, self._outbox)
         self._upstream = UpstreamLeg(self, terms, circumstances.ends, self._rulebook, self._journal, self._outbox)
         self._journal.follow(self._client, self._upstream)
@@ -89,18 +101,20 @@ class Session:
         self._hello: ClientHello | None = None
         self._greeting: Reply | None = None
         self._ending: tuple[Reply, str] | None = None
+        self._tunnel: Tunnel | None = None  # what passes by it is not looked at
 
     def receive(self, event: Event) -> list[Action]:
         """Take what happened; return what is to be done, in order. Nothing else changes a session."""
         if self._client.state is not ClientState.CLOSED:
-            self._handle(event)
+            if self._tunnel is None or not self._tunnel.take(event):
+                self._handle(event)
             self._go_on()
         return self._outbox.take()
 
     def _go_on(self) -> None:
         """Whatever happened may have let the client's next line be heard, or its content be read on."""
         client = self._client
-        if client.state is ClientState.CLOSED:
+        if client.state is ClientState.CLOSED or client.state is ClientState.TUNNEL:
             return
         if client.is_held:
             if client.waits_for_upstream and not self._upstream.is_connected:
@@ -126,8 +140,14 @@ class Session:
                 self._client_connected()
             case ClientHelloSeen(hello):
                 self._hello_seen(hello)
+            case NoClientHello(failure):
+                self._no_hello(failure)
             case UpstreamConnected(address, name, broken):
-                self._upstream.connected(address, name, broken)
+                if self._treatment.passes_implicit_tls:
+                    self._rulebook.connected(address)
+                    self._begin_tunnel()
+                else:
+                    self._upstream.connected(address, name, broken)
             case UpstreamFailed(reason):
                 self._upstream.unreachable(reason)
             case Upgraded(leg, facts):
@@ -154,6 +174,8 @@ class Session:
                 self.finish(catalogue.SHUTTING_DOWN, "drain-deadline")
             case ClientFinished(how):
                 self._client.finished = how
+            case UpstreamFinished(how):
+                self._upstream.closed(how)
             case Closed(leg, how):
                 self._closed(leg, how)
             case _:
@@ -166,22 +188,46 @@ class Session:
         if self._terms.implicit:
             self._collect_hello()
         else:
-            self._upstream.dial()
-
-    def _collect_hello(self) -> None:
-        if self._client.state is ClientState.CONNECTED:
-            self._client.step(ClientStep.COLLECT)
-        self._outbox.put(CollectHello())
-        self._outbox.set_timer(Timer.CLIENT, timers.HELLO_S)
+            self._treat(None)
 
     def _hello_seen(self, hello: ClientHello) -> None:
         self._hello = hello
         self._client.step(ClientStep.HELLO_SEEN)
         if self._upstream.is_untouched:
             self._outbox.set_timer(Timer.CLIENT, None)
-            self._upstream.dial(hello.server_name)
+            self._treatment.decide(hello.server_name)
+            self._treat(hello.server_name)
         else:
             self._accept_tls(hello)
+
+    def _no_hello(self, failure: TlsFailure) -> None:
+        """Without a ClientHello there is no handshake, so that what cannot pass is closed."""
+        self._client.step(ClientStep.HELLO_SEEN)
+        if self._treatment.decide(None) in _TO_BE_TOLD:
+            self._tls_failed(Leg.CLIENT, failure)
+        else:
+            self._outbox.set_timer(Timer.CLIENT, None)
+            self._treat(None)
+
+    def _treat(self, server_name: str | None) -> None:
+        """Go on as it was decided: open the connection anew, or refuse it."""
+        action, treatment = self._treatment.action, self._treatment
+        if action is TlsAction.INSPECT or action is TlsAction.ALLOW:
+            self._upstream.dial(server_name)
+        elif action is TlsAction.DENY:
+            self._deny(ENDED[action])
+        else:
+            if action is TlsAction.BLOCK:
+                host = self._circumstances.ends.client.host
+                self._outbox.put(BlockSource(host, treatment.block_time_s, treatment.because))
+            self._end(ENDED[action])
+
+    def _deny(self, token: str) -> None:
+        if self._hello is None:
+            self.finish(catalogue.DENIED, token)
+        else:
+            self._ending = (catalogue.DENIED, token)
+            self._accept_tls(self._hello)
 
     def _accept_tls(self, hello: ClientHello) -> None:
         question = CertificateQuestion(
@@ -215,7 +261,7 @@ class Session:
     def _client_spoke(self, data: bytes) -> None:
         if self._client.state is ClientState.CONNECTED:
             self._exchange.attack(catalogue.EARLY_TALK, "early-talk")
-        elif self._client.state in _MUTE:
+        elif self._client.state in MUTE:
             self._exchange.attack(catalogue.PIPELINED_STARTTLS, "octets-in-clear-during-upgrade")
         else:
             self._dialogue.received(data)
@@ -280,10 +326,12 @@ class Session:
     def upstream_ended(self, farewell: Reply, token: str) -> None:
         """End the session, as soon as the client can be told."""
         state = self._client.state
-        if state is ClientState.HELD and self._hello is not None:
+        if self._treatment.passes_implicit_tls:  # a handshake of ours is what must not be
+            self._end(token)
+        elif state is ClientState.HELD and self._hello is not None:
             self._ending = (farewell, token)
             self._accept_tls(self._hello)
-        elif state in _MUTE:
+        elif state in MUTE:
             self._ending = (farewell, token)
         elif state in CONTENT:
             self._dialogue.delivery.refuse_content(Refuse(_AT_END_OF_DATA.get(farewell, farewell), token))
@@ -346,7 +394,7 @@ class Session:
         state = self._client.state
         if state in CONTENT:
             self._judge_rate()
-        elif state in _MUTE:
+        elif state in MUTE:
             self._end("client-handshake-timed-out")
         elif self._client.in_dialogue and self._exchange.waits_for_client:
             self.finish(catalogue.IDLE, "client-idle")
@@ -359,66 +407,17 @@ class Session:
 
     # The end
 
-    def rest(self) -> None:
-        """It is the client's move: wait for it, unless the session is to end now."""
-        state = self._client.state
-        if state is ClientState.PEEKING:
-            self._collect_hello()
-        elif state in CONTENT:
-            self._outbox.set_timer(Timer.CLIENT, timers.RATE_WINDOW_S)
-        elif self._ending is not None and state not in _UNDER_WAY:
-            self.finish(*self._ending)
-        else:
-            self._outbox.set_timer(Timer.CLIENT, self._general.idle_timeout_s)
-
-    def finish(self, farewell: Reply | None, token: str) -> None:
-        """Tell the client ``farewell``, close both legs and report the session as ended by ``token``."""
-        if farewell is not None and self._client.state not in _DEAF:
-            self._client.reply(farewell)
-            self._dialogue.delivery.unanswered(farewell)
-        self._close(How.FLUSH, token)
-
-    def _end(self, token: str) -> None:
-        """End the session without a word."""
-        self._close(How.ABORT, token)
-
-    def _end_soon(self, farewell: Reply, token: str) -> None:
-        """End the session when no message is under way."""
-        state = self._client.state
-        if state in _MUTE or state in _UNDER_WAY or self._exchange.is_busy:
-            self._ending = (farewell, token)
-        else:
-            self.finish(farewell, token)
-
     def _closed(self, leg: Leg, how: str) -> None:
         if leg is Leg.UPSTREAM:
             self._upstream.closed(how)
         else:
             self._close(How.ABORT, f"client-{how}", client_gone=True)
 
-    def _close(self, how: How, token: str, *, client_gone: bool = False) -> None:
-        if self._client.state is ClientState.CLOSED:
-            return
-        self._dialogue.delivery.end()
-        self._client.step(ClientStep.CLOSE)
-        if not client_gone:
-            self._outbox.close(Leg.CLIENT, how)
-        self._upstream.close(How.ABORT if self._upstream.is_in_content else How.FLUSH)
-        self._journal.session_ended(token)
-        self._outbox.put(End())
 
-
-_MUTE: Final = frozenset({ClientState.PEEKING, ClientState.HELD, ClientState.SECURING})
-"""The client is in the middle of a handshake: it can be told nothing yet."""
-
-_DEAF: Final = _MUTE | CONTENT | {ClientState.CLOSED}
-"""A reply would be taken for something else: TLS, or the answer to an end of data that is still to come. Or it has had
-its farewell already.
-"""
+_TO_BE_TOLD: Final = frozenset({TlsAction.INSPECT, TlsAction.DENY})
+"""What needs a handshake with the client."""
 
 _OLD: Final = (catalogue.TOO_OLD, "session-too-old")
-
-_UNDER_WAY: Final = CONTENT | {ClientState.CHUNKS, ClientState.FINISHED}
 
 _AT_END_OF_DATA: Final = {
     catalogue.UPSTREAM_GONE: catalogue.UPSTREAM_LOST,

@@ -32,6 +32,7 @@ class ClientState(IdentityEnum):
     CHUNK = "chunk"  # BDAT was said; its octets have not all come
     CHUNKS = "chunks"  # a chunk has come, and it was not the last
     FINISHED = "finished"  # the end of data has come; its reply has not
+    TUNNEL = "tunnel"  # its octets pass as they come
     CLOSED = "closed"
 
 
@@ -48,6 +49,7 @@ class ClientStep(IdentityEnum):
     END_OF_DATA = "end of data"
     ANSWERED = "content answered"
     REFUSED = "content refused"
+    TUNNEL = "tunnel"
     CLOSE = "close"
 
 
@@ -70,6 +72,7 @@ class UpstreamState(IdentityEnum):
     CHUNK = "chunk"  # BDAT was sent; its octets were not all
     FINAL = "final"  # the dot or the last chunk was sent
     REFUSED = "refused"  # its certificate was refused: the leg is closed, the client's mail is refused
+    TUNNEL = "tunnel"  # its octets pass as they come
     CLOSED = "closed"
 
 
@@ -95,6 +98,7 @@ class UpstreamStep(IdentityEnum):
     ANSWERED = "answered"
     REFUSE_CERTIFICATE = "refuse certificate"
     FALL_BACK = "fall back"
+    TUNNEL = "tunnel"
     CLOSE = "close"
 
 
@@ -124,7 +128,7 @@ CLIENT: Final[Mapping[ClientState, Mapping[ClientTrigger, ClientState]]] = {
         ClientStep.CLOSE: _C.CLOSED,
     },
     _C.PEEKING: {ClientStep.HELLO_SEEN: _C.HELD, ClientStep.CLOSE: _C.CLOSED},
-    _C.HELD: {ClientStep.ACCEPT_TLS: _C.SECURING, ClientStep.CLOSE: _C.CLOSED},
+    _C.HELD: {ClientStep.ACCEPT_TLS: _C.SECURING, ClientStep.TUNNEL: _C.TUNNEL, ClientStep.CLOSE: _C.CLOSED},
     _C.SECURING: {ClientStep.SECURED: _C.GREETED, ClientStep.CLOSE: _C.CLOSED},
     _C.GREETED: _dialogue(_C.GREETED, {}),
     _C.IDENTIFIED: _dialogue(
@@ -134,6 +138,7 @@ CLIENT: Final[Mapping[ClientState, Mapping[ClientTrigger, ClientState]]] = {
             Verb.STARTTLS: _C.PEEKING,
             Verb.AUTH: _C.CHALLENGED,
             Verb.ETRN: _C.IDENTIFIED,
+            ClientStep.TUNNEL: _C.TUNNEL,  # upstream took the client's own STARTTLS
         },
     ),
     _C.CHALLENGED: {
@@ -159,6 +164,7 @@ CLIENT: Final[Mapping[ClientState, Mapping[ClientTrigger, ClientState]]] = {
     },
     _C.CHUNKS: _dialogue(_C.CHUNKS, {Verb.BDAT: _C.CHUNK, ClientStep.REFUSED: _C.IDENTIFIED}),
     _C.FINISHED: {ClientStep.ANSWERED: _C.IDENTIFIED, ClientStep.CLOSE: _C.CLOSED},
+    _C.TUNNEL: {ClientStep.CLOSE: _C.CLOSED},
     _C.CLOSED: {},
 }
 
@@ -177,7 +183,7 @@ _END: Final = {_S.CLOSE: _U.CLOSED}
 
 UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = {
     _U.IDLE: {_S.DIAL: _U.DIALLING, **_END},
-    _U.DIALLING: {_S.CONNECTED: _U.GREETING, _S.SECURE: _U.OPENING, **_END},
+    _U.DIALLING: {_S.CONNECTED: _U.GREETING, _S.SECURE: _U.OPENING, _S.TUNNEL: _U.TUNNEL, **_END},
     _U.OPENING: {_S.SECURED: _U.GREETING, **_END},
     _U.GREETING: {_S.GREETED: _U.GREETED, **_END},
     _U.GREETED: {_S.HELLO: _U.HELLO, **_END},
@@ -222,12 +228,14 @@ UPSTREAM: Final[Mapping[UpstreamState, Mapping[UpstreamStep, UpstreamState]]] = 
         _S.STARTTLS: _U.STARTTLS,  # because the client begins its own
         _S.CONTENT: _U.CONTENT,
         _S.CHUNK: _U.CHUNK,
+        _S.TUNNEL: _U.TUNNEL,
         **_END,
     },
     _U.CONTENT: {_S.DOT: _U.FINAL, **_END},
     _U.CHUNK: {_S.END_OF_CHUNK: _U.READY, _S.DOT: _U.FINAL, **_END},
     _U.FINAL: {_S.ANSWERED: _U.READY, **_END},
     _U.REFUSED: dict(_END),
+    _U.TUNNEL: dict(_END),
     _U.CLOSED: {},
 }
 

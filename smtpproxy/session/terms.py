@@ -11,9 +11,18 @@ from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.encryption import Plan, decide_plan
 from smtpproxy.policy.matching import Fit, Parties, Tried, applicable, search
 from smtpproxy.policy.messages import Need, can_raise, need_of
-from smtpproxy.policy.model import CertificateValidation, Policy, PortKind, SendClient, TlsProfile
+from smtpproxy.policy.model import (
+    CertificateValidation,
+    Policy,
+    PortKind,
+    SendClient,
+    TlsAction,
+    TlsException,
+    TlsProfile,
+)
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.policy.selection import Address
+from smtpproxy.policy.tls_action import TlsDecision, TlsQuestion, decide_tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class Terms:
         upstream_profile: the same as the upstream leg needs it: a rule's own demand is judged whatever it says.
         upstream_name: the host that the policy names if it is a DNS name: sent as SNI, and demanded where the profile
             enforces.
+        tls_action: what happens to the TLS of a connection where no exception says otherwise.
+        tls_exceptions: those for this kind of port.
     """
 
     policy: Policy
@@ -56,6 +67,8 @@ class Terms:
     profile: TlsProfile
     upstream_profile: TlsProfile
     upstream_name: str | None
+    tls_action: TlsAction
+    tls_exceptions: tuple[TlsException, ...]
 
     @classmethod
     def of(cls, policy: Policy, kind: PortKind, gateway_name: str) -> Terms:
@@ -85,7 +98,19 @@ class Terms:
             profile=profile,
             upstream_profile=_looking(profile) if looks else profile,
             upstream_name=_dns_name(policy.target(kind)),
+            tls_action=action.tls.action if kind is PortKind.SMTPS else TlsAction.INSPECT,
+            tls_exceptions=action.tls.exceptions if kind is PortKind.SMTPS else action.starttls.exceptions,
         )
+
+    def decide_tls(self, question: TlsQuestion) -> TlsDecision:
+        """Return what happens to the TLS of a connection; on a plaintext port only exceptions can say."""
+        return decide_tls(self.tls_action, self.tls_exceptions, question)
+
+    @property
+    def passes_anything(self) -> bool:
+        """Whether what is no TLS may pass on a port where TLS is expected."""
+        actions = {self.tls_action, *(each.action for each in self.tls_exceptions)}
+        return self.implicit and TlsAction.ALLOW in actions and not self.profile.compliance
 
     @property
     def implicit(self) -> bool:

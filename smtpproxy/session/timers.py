@@ -31,4 +31,5 @@ RATE_OCTETS = 30_000  # a window's least progress: 100 octets a second, a tenth 
 FINAL_S = 585  # RFC 5321 s4.5.3.2.6: the client waits 600 s for the reply to its dot; ours must come before
 LOOK_UP_S = 120  # three questions of 30 s; RFC 5321 s4.5.3.2.3: the client waits 5 minutes for the reply to its RCPT
 KEEP_AWAKE_S = 60  # RFC 5321 s4.5.3.2.7 has a server wait 5 minutes, and many wait one or two
+TUNNEL_REST_S = 10  # nothing passes for so long: a tunnel that is to end does so between messages, most likely
 GRACE_S = 600  # a session over its age may end the message that it is at

@@ -13,7 +13,7 @@ from smtpproxy.errors import ProtocolError
 from smtpproxy.session import timers
 from smtpproxy.session.actions import How
 from smtpproxy.session.legs import Leg
-from smtpproxy.session.opening import UpstreamOpening
+from smtpproxy.session.opening import GO_AHEAD, UpstreamOpening
 from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.sent import Sent
@@ -156,7 +156,7 @@ class UpstreamLeg(UpstreamOpening):
         verb = sent.command.verb
         if reply.is_intermediate:
             self._intermediate(verb, reply)
-        elif verb is Verb.DATA and reply.is_positive:
+        elif reply.is_positive and (verb is Verb.DATA or (verb is Verb.STARTTLS and reply.code != GO_AHEAD)):
             raise ProtocolError("unexpected-reply-code")
         if sent.own and reply.is_closing:
             self._end(reply, "upstream-closing")

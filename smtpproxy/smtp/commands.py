@@ -251,10 +251,12 @@ class Unknown:
     verb: ClassVar[Verb] = Verb.UNKNOWN
 
 
-Relayed: TypeAlias = Mail | Rcpt | Data | Bdat | Auth | AuthResponse | Rset | Noop | Vrfy | Expn | Etrn | Help | Quit
+Relayed: TypeAlias = (
+    Mail | Rcpt | Data | Bdat | Auth | AuthResponse | Rset | Noop | Vrfy | Expn | Etrn | Help | Quit | StartTls
+)
 """What goes upstream as the client's own and gets a reply of its own."""
 
-Command: TypeAlias = Relayed | Ehlo | Helo | StartTls | Unknown
+Command: TypeAlias = Relayed | Ehlo | Helo | Unknown
 
 
 def _to_wire(parameters: tuple[Parameter, ...]) -> bytes:

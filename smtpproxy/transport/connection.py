@@ -62,8 +62,8 @@ class TcpConnection:
     """
 
     __slots__ = (
-        "_blocked", "_broken", "_drained_octets", "_ending", "_peer_finished", "_phase", "_reactor", "_registered",
-        "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
+        "_blocked", "_broken", "_drained_octets", "_ending", "_half_ended", "_peer_finished", "_phase", "_reactor",
+        "_registered", "_socket", "_timer", "_unsent", "_user", "_wants_octets", "read_limit_octets",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, connected: socket.socket, user: TcpUser) -> None:
@@ -74,7 +74,7 @@ class TcpConnection:
         self._user = user
         self._phase = _Phase.OPEN
         self._unsent = bytearray()
-        self._blocked = self._broken = self._peer_finished = False
+        self._blocked = self._broken = self._peer_finished = self._half_ended = False
         self._registered = self._wants_octets = False
         self._drained_octets = 0
         self._ending = Ending.CLEAN
@@ -83,7 +83,7 @@ class TcpConnection:
 
     def send(self, octets: bytes) -> None:
         """Send at once what the kernel takes, and keep the rest."""
-        if self._phase is not _Phase.OPEN or self._broken:
+        if self._phase is not _Phase.OPEN or self._broken or self._half_ended:
             return
         if self._unsent:
             self._unsent += octets
@@ -127,6 +127,13 @@ class TcpConnection:
     def redirected_from(self) -> tuple[str, int] | None:
         """Return what the peer dialled if the kernel changed it, else ``None``."""
         return original_destination(self._socket)
+
+    def end_sending(self) -> None:
+        """Shut down our half once all is sent, and read on; whoever asks for it bounds the time."""
+        if self._phase is _Phase.OPEN and not self._half_ended:
+            self._half_ended = True
+            if not self._unsent:
+                self._shut_down_half()
 
     def acknowledge_at_once(self) -> None:
         """Have the kernel acknowledge what comes next without delay."""
@@ -207,6 +214,8 @@ class TcpConnection:
             return
         if not self._unsent:
             self._reactor.removeWriter(self)
+            if self._half_ended and self._phase is _Phase.OPEN:
+                self._shut_down_half()
         if self._phase is _Phase.FLUSHING:
             if not self._unsent:
                 self._shut_down()
@@ -263,6 +272,10 @@ class TcpConnection:
         if self._phase is _Phase.DRAINING:
             self._end(self._ending)
         self._wants_octets = False
+
+    def _shut_down_half(self) -> None:
+        with contextlib.suppress(OSError):  # the peer is gone, which reading tells
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _shut_down(self) -> None:
         """All is sent: end our half, and wait for the peer's end within bounds."""

@@ -58,7 +58,10 @@ class StreamOwner(Protocol):
         """The handshake is done."""
 
     def stream_tls_failed(self, failure: TlsFailure | SSL.Error, connection: SSL.Connection | None) -> None:
-        """No TLS came about; the stream has sent its alert and closes itself, ``stream_closed`` follows."""
+        """No TLS came about; the stream has sent its alert and closes itself, ``stream_closed`` follows.
+
+        Without a connection, and where the stream was to be forgiving, what is no ClientHello waits instead.
+        """
 
     def stream_finished(self, ending: Ending) -> bool:
         """The peer sends no more: return whether there is still something to tell it, and a ``close`` to come.

@@ -33,7 +33,7 @@ _INTERNAL_ERROR = bytes.fromhex("15 0303 0002 02 50")
 class _State(Enum):
     CLEAR = auto()
     COLLECTING = auto()  # what comes is a ClientHello
-    HELLO = auto()  # it is whole, and nothing more is read
+    HELLO = auto()  # it is whole, or none, and nothing more is read
     HANDSHAKING = auto()
     SECURED = auto()
     CLOSED = auto()  # closing, or closed
@@ -54,8 +54,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_collector", "_engine", "_held", "_paused", "_state", "_tcp", "failure", "local_host", "local_port",
-        "octets_in", "octets_out", "owner", "peer_host", "peer_port",
+        "_collector", "_engine", "_forgiving", "_held", "_paused", "_state", "_tcp", "failure", "local_host",
+        "local_port", "octets_in", "octets_out", "owner", "peer_host", "peer_port",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,7 @@ class Stream:
         self._paused = False  # by the owner's wish
         self._held = False  # whatever the owner wishes
         self._collector: HelloCollector | None = None
+        self._forgiving = False
         self._engine: TlsEngine | None = None
         self._tcp = TcpConnection(reactor, connected, self)
 
@@ -127,7 +128,7 @@ class Stream:
         if not self._paused:
             return
         self._paused = False
-        if self._state is _State.CLEAR:
+        if self._state is _State.CLEAR and self._collector is None:
             self._tcp.resume_reading()
         elif self._state is _State.SECURED and not self._held:
             self._tcp.resume_reading()
@@ -146,14 +147,29 @@ class Stream:
             self._paused = True
             self.resume()
 
-    def collect_hello(self) -> None:
-        """Take what comes from now on as a ClientHello; read no further once it is whole."""
+    def collect_hello(self, *, forgiving: bool = False) -> None:
+        """Take what comes from now on as a ClientHello; read no further once it is whole.
+
+        What is none ends the stream, or, if ``forgiving``, waits to be given back.
+        """
         if self._state is not _State.CLEAR:
             return
         self._state = _State.COLLECTING
-        self._collector = HelloCollector()
+        self._collector, self._forgiving = HelloCollector(), forgiving
         self._tcp.read_limit_octets = HANDSHAKE_READ_OCTETS
         self._tcp.resume_reading()
+
+    def give_back_hello(self) -> None:
+        """Deliver what was collected as octets in clear, and read on; nothing, if nothing was."""
+        if self._state is _State.HELLO:
+            self._state = _State.CLEAR
+            self._tcp.read_limit_octets = READ_OCTETS
+            self._tcp.later(self._give_back)
+
+    def end_sending(self) -> None:
+        """Send no more once all is sent, and read on; in clear only, and the owner bounds the time."""
+        if self._state is _State.CLEAR:
+            self._tcp.end_sending()
 
     def start_tls(
         self, context: SSL.Context, role: Role, configure: Callable[[SSL.Connection], None] | None = None
@@ -269,12 +285,29 @@ class Stream:
         try:
             hello = self._collector.feed(octets)
         except ProtocolError as error:
-            self._fail(TlsFailure(TlsReason(error.reason)))
+            failure = TlsFailure(TlsReason(error.reason))
+            if not self._forgiving:
+                self._fail(failure)
+                return
+            self._wait_for_owner()
+            self._reported_to.stream_tls_failed(failure, None)
             return
         if hello is not None:
-            self._state = _State.HELLO
-            self._tcp.pause_reading()
+            self._wait_for_owner()
             self._reported_to.stream_hello(hello)
+
+    def _wait_for_owner(self) -> None:
+        self._state = _State.HELLO
+        self._tcp.pause_reading()
+
+    def _give_back(self) -> None:
+        collector, self._collector = self._collector, None
+        if collector is None or self._state is not _State.CLEAR:
+            return
+        self.octets_in += len(collector.raw)
+        self._reported_to.stream_received(collector.raw)
+        if self._state is _State.CLEAR and not self._paused:
+            self._tcp.resume_reading()
 
     def _receive_handshake(self, octets: memoryview) -> None:
         if self._engine is None:

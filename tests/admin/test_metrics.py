@@ -25,6 +25,7 @@ class Tally:
     transactions: Mapping[str, int] = Counter({"accepted": 21})
     recipients: Mapping[str, int] = Counter({"refused": 31})
     sessions: Mapping[bool, int] = {False: 41, True: 42}
+    not_inspected: Mapping[str, int] = {"tls-action": 43}
     content_octets = 51
     incidents = 61
     crashes = 71
@@ -40,6 +41,7 @@ class Figures:
         self.sessions_running = 91
         self.sessions_begun = 92
         self.interceptions_suspected = 94
+        self.blocked_sources = 95
         self.turned_away = Counter({"no-policy": 93})
 
 
@@ -60,6 +62,8 @@ def test_every_figure_has_its_metric() -> None:
         ("smtpproxy_sessions_begun_total",): 92,
         ("smtpproxy_sessions_ended_total", "no"): 41,
         ("smtpproxy_sessions_ended_total", "yes"): 42,
+        ("smtpproxy_sessions_not_inspected_total", "tls-action"): 43,
+        ("smtpproxy_blocked_sources",): 95,
         ("smtpproxy_tls_reports_total", "sent"): 72,
         ("smtpproxy_leaves_total", "signed"): 73,
         ("smtpproxy_connections_refused_total", "no-policy"): 93,

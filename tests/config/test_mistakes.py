@@ -73,7 +73,7 @@ def test_all_mistakes_of_all_files_at_once(home: Path) -> None:
         ),
         "proxy-actions/Broken.yaml": "kind: client\ngeneral: {idle_timeout: 1y}\ntls: {profile: Gone}\n",
         "tls-profiles/Odd.yaml": "pfs: maybe\n",
-        "tls-profiles/Other.yaml": "compliance: true\n",
+        "tls-profiles/Other.yaml": "compliance: 1\n",
         "lists/partners.txt": "a b\n",
     }
     places = [" ".join(line.split(": ")[:2]) for line in mistakes_of(home, files)]
@@ -88,7 +88,7 @@ def test_all_mistakes_of_all_files_at_once(home: Path) -> None:
         "smtpproxy.yaml:4:99 policies[1].tls_support",
         "smtpproxy.yaml:5:25 certificates.trusted",
         "tls-profiles/Odd.yaml:1:6 pfs",
-        "tls-profiles/Other.yaml:1:1 compliance",
+        "tls-profiles/Other.yaml:1:13 compliance",
     ]
 
 

@@ -20,6 +20,7 @@ from smtpproxy.policy.model import (
     Direction,
     Esmtp,
     General,
+    ImplicitTls,
     PeerPolicies,
     Policy,
     PortKind,
@@ -27,6 +28,7 @@ from smtpproxy.policy.model import (
     SecondOpinion,
     SendClient,
     StartTls,
+    TlsException,
     TlsProfile,
     TlsSupport,
     UpstreamHost,
@@ -83,10 +85,18 @@ class Setting:
     fallback_memory_s: int = 600
     peer_policies: PeerPolicies = field(default_factory=PeerPolicies)
     send_client: SendClient = SendClient.NONE
+    tls: ImplicitTls = field(default_factory=ImplicitTls)
+    exceptions: tuple[TlsException, ...] = ()  # of STARTTLS
+    compliance: bool = False
 
     def terms(self) -> Terms:
         """Make the terms of a policy like this."""
-        profile = TlsProfile("profile", certificate_validation=self.validation, chain_second_opinion=self.opinion)
+        profile = TlsProfile(
+            "profile",
+            certificate_validation=self.validation,
+            chain_second_opinion=self.opinion,
+            compliance=self.compliance,
+        )
         rule = EncryptionRule("default", self.sender, self.recipient, self.offer)
         outbound = self.direction is Direction.OUTBOUND
         action = ProxyAction(
@@ -99,12 +109,14 @@ class Setting:
                 enabled=self.starttls,
                 on_failure=self.on_failure,
                 fallback_memory_s=self.fallback_memory_s,
+                exceptions=self.exceptions,
             ),
             general=self.general,
             esmtp=self.esmtp,
             authentication=self.authentication,
             message_rules=self.message_rules,
             tls_level_header=self.tls_level_header,
+            tls=self.tls,
         )
         policy = Policy(
             name="p",

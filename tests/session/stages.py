@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from smtpproxy.policy.model import Authentication, CertificateValidation, PortKind, SendClient
+from smtpproxy.policy.entries import Entries
+from smtpproxy.policy.model import (
+    Authentication,
+    CertificateValidation,
+    ImplicitTls,
+    PortKind,
+    SendClient,
+    TlsAction,
+    TlsException,
+)
 from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.session.events import (
     ClientConnected,
@@ -36,6 +45,9 @@ OFF_LOAD: Final = Setting(recipient=RecipientEncryption.NONE)
 
 PLAINTEXT: Final = Setting(authentication=Authentication(plaintext=True))
 """The client may say AUTH in clear."""
+
+PASSING: Final = Setting(exceptions=(TlsException(Entries.of(["*"]), TlsAction.ALLOW),))
+"""STARTTLS is the client's and upstream's own business."""
 
 STARTTLS_OFFERED: Final = b"250-mx.test\r\n250 STARTTLS\r\n"
 
@@ -160,6 +172,13 @@ def sent_last_chunk() -> Playbook:
     return in_chunk(4, last=True)
 
 
+def said_clients_starttls() -> Playbook:
+    """The client's own STARTTLS was sent."""
+    book = identified(PASSING, "STARTTLS")
+    book >> client("STARTTLS")
+    return book.skip()
+
+
 UPSTREAM_STAGES: Final[Mapping[str, tuple[Callable[[], Playbook], UpstreamState]]] = {
     "greeting": (greeting, UpstreamState.GREETING),
     "greeted": (greeted, UpstreamState.GREETED),
@@ -179,6 +198,7 @@ UPSTREAM_STAGES: Final[Mapping[str, tuple[Callable[[], Playbook], UpstreamState]
     "last chunk": (sent_last_chunk, UpstreamState.FINAL),
     "content": (in_content, UpstreamState.CONTENT),
     "dot": (sent_dot, UpstreamState.FINAL),
+    "starttls of the client's": (said_clients_starttls, UpstreamState.READY),
 }
 """Where upstream can be heard."""
 
@@ -225,6 +245,22 @@ def between_chunks() -> Playbook:
     return book.skip()
 
 
+def tunnel(setting: Setting | None = None) -> Playbook:
+    """Upstream took the client's own STARTTLS."""
+    book = identified(setting or PASSING, "STARTTLS")
+    book >> client("STARTTLS")
+    book.skip() >> upstream("220 go on")
+    return book.skip()
+
+
+def implicit_tunnel(setting: Setting | None = None) -> Playbook:
+    """Upstream of an implicit TLS port stands; the client's hello has not been given back."""
+    book = dialling(setting or Setting(kind=PortKind.SMTPS, tls=ImplicitTls(TlsAction.ALLOW)))
+    book >> ClientHelloSeen(client_hello("mx.test"))
+    book.skip() >> UpstreamConnected()
+    return book.skip()
+
+
 def closed() -> Playbook:
     """The session is over."""
     book = greeted(OFF_LOAD)
@@ -246,5 +282,6 @@ CLIENT_STAGES: Final[Mapping[ClientState, Callable[[], Playbook]]] = {
     ClientState.CHUNKS: between_chunks,
     ClientState.CONTENT: lambda: in_content(OFF_LOAD),
     ClientState.FINISHED: lambda: sent_dot(OFF_LOAD),
+    ClientState.TUNNEL: tunnel,
     ClientState.CLOSED: closed,
 }

@@ -123,7 +123,7 @@ def expected(state: ClientState, verb: str) -> list[Action]:
             return attacked(EARLY_TALK)
         case C.PEEKING | C.HELD | C.SECURING:
             return BEFORE_TLS
-        case C.CONTENT | C.CHUNK:
+        case C.CONTENT | C.CHUNK | C.TUNNEL:
             return [to_upstream(IN_ORDER[verb])]
         case C.CHALLENGED:  # whatever it is, it is no command; what is no base64 either cancels
             return [to_upstream(IN_ORDER[verb] if verb in BASE64 else "*")]

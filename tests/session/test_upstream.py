@@ -9,7 +9,7 @@ import pytest
 from smtpproxy.audit import Incident, TlsRecord
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import CertificateValidation, PortKind, TlsProfile
-from smtpproxy.session.actions import Action, Close, Connect, ConnectTls, End, How, StartTls
+from smtpproxy.session.actions import Action, Close, Connect, ConnectTls, End, How, Splice, StartTls
 from smtpproxy.session.events import (
     ClientConnected,
     ClientHelloSeen,
@@ -260,6 +260,26 @@ MATRIX: dict[str, dict[str, list[Action]]] = {
         "garbage": over(BROKE),
         "250 a|250 b": [to_client("250 a"), *over(BROKE)],
     },
+    "starttls of the client's": {
+        "220 go on": [to_client("220 go on"), Splice()],
+        "250 what": over(BROKE),
+        "354 what": over(BROKE),
+        "454 busy": [to_client("454 busy")],
+        "502 what": [to_client("502 what")],
+        "421 closing": [
+            to_client("421 closing"),
+            Close(Leg.CLIENT, How.FLUSH),
+            Close(Leg.UPSTREAM, How.FLUSH),
+            End(),
+        ],
+        "garbage": over(BROKE),
+        "220 a|250 b": [
+            to_client(BEHIND_TLS),
+            Close(Leg.CLIENT, How.FLUSH),
+            Close(Leg.UPSTREAM, How.FLUSH),
+            End(),
+        ],
+    },
 }
 CASES = [(state, replies) for state, row in MATRIX.items() for replies in row]
 
@@ -278,7 +298,8 @@ def test_each_reply_in_each_state(state: str, replies: str) -> None:
 def test_every_state_that_reads_replies_stands_in_the_matrix() -> None:
     silent = {UpstreamState.IDLE, UpstreamState.DIALLING, UpstreamState.OPENING}  # there is nothing to read from
     over_with = {UpstreamState.REFUSED, UpstreamState.CLOSED}
-    assert {state for _, state in UPSTREAM_STAGES.values()} == set(UpstreamState) - silent - over_with
+    passing = {UpstreamState.TUNNEL}  # what comes is no reply
+    assert {state for _, state in UPSTREAM_STAGES.values()} == set(UpstreamState) - silent - over_with - passing
     assert set(UPSTREAM_STAGES) == set(MATRIX)
 
 
