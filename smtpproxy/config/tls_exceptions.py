@@ -5,7 +5,7 @@ Source: RFC 6066 s3 (the server name stands in the ClientHello); RFC 3207 s4 (wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ def _parse_destination(value: object) -> str:
 
 _PLACE: Final = Form("server name, `*.domain`, network, `@list` or `*`", _parse_place, schema=PLACE_SCHEMA)
 _DESTINATION: Final = Form("network, `@list` or `*`", _parse_destination, schema=DESTINATION_SCHEMA)
-_ACTION: Final = Annotated[TlsAction, words(ACTIONS)]
+_Action: TypeAlias = Annotated[TlsAction, words(ACTIONS)]
 
 
 class TlsExceptionSection(Section):
@@ -64,7 +64,7 @@ class TlsExceptionSection(Section):
         "by IP address or network: the one that the client dialled, or the upstream's if the policy names that by "
         "address; `@list`, or `*` for all. Without SNI no name matches."
     )
-    action: _ACTION = Field(description="What happens to them, as in `tls.action`.")
+    action: _Action = Field(description="What happens to them, as in `tls.action`.")
 
 
 class StartTlsExceptionSection(Section):
@@ -74,7 +74,7 @@ class StartTlsExceptionSection(Section):
         description="Destinations by IP address or network: the one that the client dialled, or the upstream's if the "
         "policy names that by address; `@list`, of which the networks count, or `*` for all. Names come too late."
     )
-    action: _ACTION = Field(
+    action: _Action = Field(
         description="`inspect`; `allow`: the gateway does no STARTTLS, and the client's own passes untouched; `deny`, "
         "`drop`, `block`: the session is refused, as in `tls.action`."
     )

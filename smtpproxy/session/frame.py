@@ -18,7 +18,7 @@ from smtpproxy.session.states import CONTENT, ClientState, ClientStep
 from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.session.timers import Timer
 from smtpproxy.session.treatment import Treatment
-from smtpproxy.session.tunnel import Tunnel
+from smtpproxy.session.tunnel import Counted, Tunnel
 from smtpproxy.session.upstream import UpstreamLeg
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.hello import ClientHello
@@ -113,7 +113,7 @@ class SessionFrame:
             return
         self._client.step(ClientStep.TUNNEL)
         self._upstream.enter_tunnel()
-        legs = {Leg.CLIENT: self._client, Leg.UPSTREAM: self._upstream}
+        legs: dict[Leg, Counted] = {Leg.CLIENT: self._client, Leg.UPSTREAM: self._upstream}
         self._tunnel = Tunnel(self._treatment.passage, legs, self, self._journal, self._outbox)
 
     # The ClientHello
