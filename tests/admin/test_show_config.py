@@ -50,8 +50,8 @@ certificates: {trusted: certs/demo-ca.pem}
 """
 MINE = """\
 kind: client
-tls: {profile: Old}
-starttls: {rules: [{sender: none}], on_failure: {handshake: reject}}
+tls: {profile: Old, exceptions: [{match: ["*.bank.example", "2001:db8::/32"], action: allow}]}
+starttls: {rules: [{sender: none}], on_failure: {handshake: reject}, exceptions: [{match: ["*"], action: drop}]}
 general: {idle_timeout: 90s, max_message_size: 10 KiB}
 esmtp: {allow: [size, 8BITMIME]}
 authentication: {allow: []}
