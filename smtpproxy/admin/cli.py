@@ -14,6 +14,7 @@ from smtpproxy.admin.check import check
 from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.explain import explain_command
+from smtpproxy.admin.firewall import firewall
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
 from smtpproxy.admin.probe import probe_command
@@ -35,7 +36,8 @@ def commands() -> None:
 
 
 _COMMANDS = (
-    init, check, explain_command, probe_command, policies, rules, list_, clone, ca, certificate, schema, show_config,
+    init, check, explain_command, probe_command, policies, rules, list_, clone, ca, certificate, firewall, schema,
+    show_config,
 )  # fmt: skip
 
 for _command in _COMMANDS:
