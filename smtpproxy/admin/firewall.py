@@ -12,11 +12,11 @@ from smtpproxy.admin.firewall_guard import Guard
 from smtpproxy.admin.options import command_line, configuration_option, format_option
 from smtpproxy.admin.wanted import Wanted, wanted_of
 from smtpproxy.config.load import load_configuration
-from smtpproxy.firewall.differences import State
-from smtpproxy.firewall.kernel import Kernel
+from smtpproxy.firewall.kernel import NOTHING, Kernel
 from smtpproxy.firewall.parameters import findings
 from smtpproxy.firewall.programs import FirewallError, NotPermittedError
-from smtpproxy.firewall.routing import Routing, commands
+from smtpproxy.firewall.routing import commands
+from smtpproxy.firewall.table import UNREADABLE
 from smtpproxy.firewall.text import replacement
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
-
-_NOTHING = State(None, Routing())
 
 
 @click.group()
@@ -98,7 +96,7 @@ def apply(configuration_file: Path) -> None:
 @firewall.command()
 def remove() -> None:
     """Remove the table, the rules and the routes; connections then go on their way without the gateway."""
-    _done(lambda: Kernel().apply(_NOTHING))
+    _done(lambda: Kernel().apply(NOTHING))
     click.echo("removed: the table, its rules and its routes")
 
 
@@ -142,9 +140,11 @@ def stop() -> None:
 
 def _stop(kernel: Kernel) -> str:
     table = kernel.table()
+    if table is UNREADABLE:
+        raise FirewallError(f"the table has {table.others[0]}; apply or remove it")
     if table is not None and table.blocks:
         return "on_stop: block: the table stays, and drops what nobody takes"
-    kernel.apply(_NOTHING)
+    kernel.apply(NOTHING)
     return "on_stop: pass: removed" if table else "nothing was applied"
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from smtpproxy.firewall.routing import Routing
-from smtpproxy.firewall.table import FAMILY, NAME, Chain, Table
+from smtpproxy.firewall.table import FAMILY, NAME, UNREADABLE, Chain, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,8 +39,9 @@ def _tables(wanted: Table | None, found: Table | None) -> Iterator[str]:
             yield f"the table {FAMILY} {NAME} is missing"
         return
     yield from (f"the table has {other}, which is not wanted" for other in found.others)
-    yield from _sets(wanted, found)
-    yield from _chains(wanted, found)
+    if found is not UNREADABLE:
+        yield from _sets(wanted, found)
+        yield from _chains(wanted, found)
 
 
 def _sets(wanted: Table, found: Table) -> Iterator[str]:

@@ -16,10 +16,13 @@ from smtpproxy.firewall.listing import read_routes, read_rules, read_table
 from smtpproxy.firewall.plan import VERSIONS
 from smtpproxy.firewall.programs import FirewallError, MissingError, Run, run
 from smtpproxy.firewall.routing import ROUTING_TABLE, Route, Routing, RoutingRule
-from smtpproxy.firewall.table import FAMILY, NAME, Table
+from smtpproxy.firewall.table import FAMILY, NAME, UNREADABLE, Table
 from smtpproxy.firewall.text import REMOVAL, replacement
 
 NETWORK: Final = Path("/proc/sys/net")
+NOTHING: Final = State(None, Routing())
+"""What a machine without the gateway has of it."""
+
 _MODULES: Final = "modprobe -a nf_tables nft_tproxy nft_socket nft_fib_inet nft_redir nft_nat"
 _IPV6: Final = 6
 
@@ -48,7 +51,7 @@ class Kernel:
         return State(self.table(), Routing(rules, routes))
 
     def table(self) -> Table | None:
-        """Return the table that there is.
+        """Return the table that there is, `UNREADABLE` if it is not known what is in it.
 
         Raises:
             FirewallError: it cannot be told.
@@ -56,7 +59,10 @@ class Kernel:
         listing = self._run("nft", ("-j", "list", "tables", FAMILY))
         if not any(each.get("table", {}).get("name") == NAME for each in json.loads(listing)["nftables"]):
             return None
-        return read_table(self._run("nft", ("-j", "list", "table", FAMILY, NAME)))
+        try:
+            return read_table(self._run("nft", ("-j", "list", "table", FAMILY, NAME)))
+        except ValueError:
+            return UNREADABLE
 
     @property
     def lacks_ipv6(self) -> bool:

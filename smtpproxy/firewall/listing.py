@@ -141,5 +141,5 @@ def _selector(listed: dict[str, Any]) -> tuple[str, ...]:
         mark, mask = listed["fwmark"], listed.get("fwmask")
         words += ["fwmark", f"{mark}/{mask}" if mask else mark]
     for key in listed.keys() - _PLACES:
-        words += [key, str(listed[key])]
+        words += [key, str(listed[key]).removeprefix("ipproto-")]
     return tuple(words)

@@ -73,3 +73,7 @@ class Table:
     def blocks(self) -> bool:
         """Whether it drops what nobody takes."""
         return any(chain.name == BLOCKED for chain in self.chains)
+
+
+UNREADABLE: Final = Table(others=("something that nft cannot list, such as a flag",))
+"""Stands for a table that is there; nft 1.0.6 breaks off where a table has flags."""
