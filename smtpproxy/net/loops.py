@@ -1,17 +1,17 @@
 """Notice connections that the gateway made to itself.
 
-Source: RFC 3463 s3.5 (X.4.6); ip(7), bind(2): only an address of this machine can be bound by an ordinary socket.
+Source: RFC 3463 s3.5 (X.4.6).
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from typing import Final, TypeAlias
 
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.lru import Lru
+from smtpproxy.transport.routes import is_local
 
 Connection: TypeAlias = tuple[Endpoint, Endpoint]
 """Who dialled, and what."""
@@ -53,7 +53,7 @@ class Loops:
         now_s = time.monotonic()
         known = self._ours.get(host)
         if known is None or now_s - known[1] > KEPT_S:
-            known = (_can_be_bound(host), now_s)
+            known = (is_local(host), now_s)
             self._ours.put(host, known)
         return known[0]
 
@@ -64,13 +64,3 @@ class Loops:
             return False
         self._alarmed_s.put(destination, now_s)
         return True
-
-
-def _can_be_bound(host: str) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True

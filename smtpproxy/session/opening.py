@@ -194,10 +194,8 @@ class UpstreamOpening:
             name: what that is known as.
             broken: why its TLS failed of late.
         """
-        self._rulebook.connected(address)
+        self.introduced(address)
         self._server_name = self._asked_name or name
-        if header := self._introduction.begin():
-            self._outbox.send(Leg.UPSTREAM, header)
         self._broke_lately = broken is not None
         if broken is not None and not self._terms.implicit and self.failure is None:
             self._spare(broken)
@@ -207,6 +205,12 @@ class UpstreamOpening:
         else:
             self._step(UpstreamStep.CONNECTED)
             self._outbox.set_timer(Timer.UPSTREAM, limits.GREETING_TIMEOUT_S)
+
+    def introduced(self, address: Address | None) -> None:
+        """TCP stands: know where, and say first of all who the client is."""
+        self._rulebook.connected(address)
+        if header := self._introduction.begin():
+            self._outbox.send(Leg.UPSTREAM, header)
 
     def unreachable(self, reason: str) -> None:
         """TCP could not be had."""

@@ -144,7 +144,7 @@ class Session(SessionFrame):
                 self._no_hello(failure)
             case UpstreamConnected(address, name, broken):
                 if self._treatment.passes_implicit_tls:
-                    self._rulebook.connected(address)
+                    self._upstream.introduced(address)
                     self._begin_tunnel()
                 else:
                     self._upstream.connected(address, name, broken)

@@ -104,7 +104,7 @@ class TunnelTests(GatewayCase):
     async def test_denied_sessions_are_told(self) -> None:
         denied = Setting(tls=ImplicitTls(TlsAction.DENY), exceptions=passing(action=TlsAction.DENY))
         ports = self.begin(denied)
-        expected = b"554 5.7.1 Connection refused by policy\r\n"
+        expected = b"554 5.7.1 Connection refused\r\n"
         assert await deferToThread(_words, ports[PortKind.SMTP]) == expected
         assert await deferToThread(_words_inside_tls, ports[PortKind.SMTPS]) == expected
         assert self.ended() == ["tls-denied", "tls-denied"]

@@ -6,11 +6,11 @@ import pytest
 
 from smtpproxy.audit import Incident
 from smtpproxy.endpoint import Endpoint
-from smtpproxy.policy.model import Esmtp, PortKind, SendClient
+from smtpproxy.policy.model import Esmtp, ImplicitTls, PortKind, SendClient, TlsAction
 from smtpproxy.policy.rules import RecipientEncryption
 from smtpproxy.proxy_header.header import Proxied
 from smtpproxy.proxy_header.version_2 import to_binary
-from smtpproxy.session.actions import Close, Connect, ConnectTls, End, How, Send, StartTls
+from smtpproxy.session.actions import Close, Connect, ConnectTls, End, How, Send, Splice, StartTls
 from smtpproxy.session.events import (
     ClientConnected,
     ClientHelloSeen,
@@ -74,6 +74,13 @@ def test_on_implicit_tls_a_header_goes_out_before_the_handshake() -> None:
     book.skip() >> ClientHelloSeen(client_hello("mx.test")) << Connect(Endpoint("mx.test", 465))
     profile = book.session._terms.upstream_profile
     book >> UpstreamConnected() << to_upstream(HEADER) << StartTls(ConnectTls(profile, "mx.test"))
+
+
+def test_a_tunnel_is_begun_by_a_header() -> None:
+    book = Playbook(Setting(kind=PortKind.SMTPS, send_client=SendClient.PROXY_V2, tls=ImplicitTls(TlsAction.ALLOW)))
+    book >> ClientConnected()
+    book.skip() >> ClientHelloSeen(client_hello("mx.test")) << Connect(Endpoint("mx.test", 465))
+    book >> UpstreamConnected() << to_upstream(HEADER) << Splice()
 
 
 def test_the_connection_in_clear_after_broken_tls_has_its_header_too() -> None:

@@ -73,7 +73,7 @@ from tests.session.stages import PASSING, dialling, implicit_tunnel, tunnel
 from tests.tls.test_hello import library_hello
 from tests.tls.test_passing import record, server_hello
 
-DENIED = "554 5.7.1 Connection refused by policy"
+DENIED = "554 5.7.1 Connection refused"
 NO_TLS = TlsFailure(TlsReason.NOT_TLS)
 
 

@@ -47,6 +47,7 @@ AGREED = {
     "IDLE": (421, "4.4.2"),
     "TOO_OLD": (421, "4.4.2"),
     "LOOP": (421, "4.4.6"),
+    "DENIED": (554, "5.7.1"),
     "CLIENT_NOT_TOLD": (421, "4.3.5"),
     "SHUTTING_DOWN": (421, "4.3.2"),
     "TOO_MANY_ERRORS": (421, "4.7.0"),
