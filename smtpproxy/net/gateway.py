@@ -18,8 +18,7 @@ from smtpproxy.net.arrival import Arrival, arrive
 from smtpproxy.net.balancers import HEADER_FAULTS, Balancers
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
-from smtpproxy.net.keeping import Keeping
-from smtpproxy.net.listeners import Binding, Listeners
+from smtpproxy.net.listeners import Binding, Listeners, Source
 from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind, SourceAddress
 from smtpproxy.policy.selection import plain_address, select_policy
@@ -44,17 +43,17 @@ class Gateway(Service):
     Args:
         reactor: Twisted's.
         first: the generation to begin with.
-        keeping: has sockets that listen already.
+        source: has sockets that listen already.
 
     Attributes:
         sessions_begun: sessions that were begun.
         turned_away: connections that became no session, by the token of the reason.
     """
 
-    def __init__(self, reactor: Any, first: Generation, keeping: Keeping | None = None) -> None:  # noqa: ANN401 - Twisted's
+    def __init__(self, reactor: Any, first: Generation, source: Source | None = None) -> None:  # noqa: ANN401 - Twisted's
         self._reactor = reactor
         self._generations = [first]  # the last is the newest
-        self._listeners = Listeners(reactor, self._accept, keeping)
+        self._listeners = Listeners(reactor, self._accept, source)
         self._own_ports: frozenset[int] = frozenset()
         self._admission = Admission()
         self._refusals = Refusals()
@@ -72,6 +71,11 @@ class Gateway(Service):
     def newest(self) -> Generation:
         """The generation that takes every connection which is accepted now."""
         return self._generations[-1]
+
+    @property
+    def oldest(self) -> Generation:
+        """The earliest that still has sessions, or the newest."""
+        return self._generations[0]
 
     @property
     def sessions_running(self) -> int:
@@ -131,6 +135,14 @@ class Gateway(Service):
         for generation in list(self._generations):
             generation.expire()
 
+    async def retire(self) -> None:
+        """Accept what waits, listen no longer, and return when every session has run to its end."""
+        await DeferredList(self._listeners.close_when_empty())
+        if self.sessions_running:
+            _log.info("given up: {count} sessions run to their end", count=self.sessions_running)
+            self._emptied = Deferred()
+            await self._emptied
+
     # A new generation
 
     def adopt(self, generation: Generation) -> None:
@@ -140,18 +152,29 @@ class Gateway(Service):
             ListenError: a port cannot be had; then nothing has changed, and the generation is to be ended.
             OSError: the same, of a part of the generation.
         """
-        generation.bind()
-        self._listen(generation)
-        generation.begin()
-        before = self.newest
-        generation.number = before.number + 1
+        before = self._switch(generation)
         _log.info(
             "reloaded: {policies} policies, generation {number}, {sessions} sessions of earlier generations go on",
             policies=len(generation.policies),
             number=generation.number,
             sessions=self.sessions_running,
         )
+        self._settle(before)
+
+    def follow(self, generation: Generation) -> None:
+        """Adopt a generation as ``adopt`` does; whoever has others do the same tells of it once."""
+        self._settle(self._switch(generation))
+
+    def _switch(self, generation: Generation) -> Generation:
+        generation.bind()
+        self._listen(generation)
+        generation.begin()
+        before = self.newest
+        generation.number = before.number + 1
         self._generations.append(generation)
+        return before
+
+    def _settle(self, before: Generation) -> None:
         self._end_if_over(before)
         if len(self._generations) > EARLIER_GENERATIONS + 1:
             self._make_room(self._generations[0])

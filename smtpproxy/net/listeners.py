@@ -66,24 +66,43 @@ def bindings(policies: Iterable[Policy], interception: Interception) -> list[Bin
     ]
 
 
+class Source(Protocol):
+    """Who has sockets that listen already, and may keep those that are to outlive the process."""
+
+    def take(self, host: str, port: int, /) -> Sequence[socket.socket]:
+        """Return those of an address, which are the taker's from now on."""
+
+    def take_port(self, port: int, /) -> Sequence[socket.socket]:
+        """Return those of a port that are at none of the addresses wanted, to be closed when they are empty."""
+
+    def keep(self, listening: socket.socket, /) -> None:
+        """Keep a socket."""
+
+    def drop(self, listening: socket.socket, /) -> None:
+        """Keep a socket no longer that is about to be closed."""
+
+    def close_others(self) -> None:
+        """Close what nobody has taken."""
+
+
 class Listeners:
     """Listens on a set of addresses, and on another when it is told.
 
     Args:
         reactor: Twisted's.
         accept: is given each connection with the kind that its address has at that time.
-        keeping: has sockets that listen already, and keeps those that are to outlive the process.
+        source: has sockets that listen already.
     """
 
     def __init__(
         self,
         reactor: Any,  # noqa: ANN401
         accept: Callable[[PortKind, Stream], None],
-        keeping: Keeping | None = None,
+        source: Source | None = None,
     ) -> None:
         self._reactor = reactor
         self._accept = accept
-        self._keeping = keeping or Keeping(Notifier(reactor, None))
+        self._keeping: Source = source or Keeping(Notifier(reactor, None))
         self._doors: dict[Binding, _Door] = {}
 
     @property
@@ -125,6 +144,11 @@ class Listeners:
         """Listen nowhere."""
         doors, self._doors = self._doors, {}
         return [door.close() for door in doors.values()]
+
+    def close_when_empty(self) -> list[Deferred[None]]:
+        """Listen nowhere, as soon as what waits has been accepted."""
+        doors, self._doors = self._doors, {}
+        return [door.close_when_empty() for door in doors.values()]
 
     def _take_up(self, wanted: Iterable[Binding]) -> list[_Door]:
         """Have doors at sockets that listen already; return further ones, that are closed as soon as they are empty."""
@@ -201,9 +225,9 @@ class _Door:
         closing: Deferred[None] = self.port.stopListening()  # type: ignore[no-untyped-call]
         return closing
 
-    def close_when_empty(self) -> None:
+    def close_when_empty(self) -> Deferred[None]:
         self._say("no longer listening on")
-        self.port.stop_when_empty()
+        return self.port.stop_when_empty()
 
     def _accepted(self, stream: Stream) -> None:
         self._accept(self.kind, stream)

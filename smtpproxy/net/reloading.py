@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from smtpproxy.errors import SmtpProxyError
-from smtpproxy.net.gateway import Gateway
-from smtpproxy.net.generation import Generation
 
 SWITCH_INTERVAL_S = 0.0005
 """How long the loading thread goes on while the reactor waits for its turn, as it does after each system call."""
@@ -30,16 +28,42 @@ class _State(Enum):
     LOADING = auto()
 
 
+class Loaded(Protocol):
+    """What was loaded, and is in force or not."""
+
+    @property
+    def number(self) -> int:
+        """Counts what came into force."""
+
+    async def end(self) -> None:
+        """Give up what it has."""
+
+
+class Adopter(Protocol):
+    """Goes over from one thing that was loaded to another."""
+
+    @property
+    def running(self) -> bool | int:
+        """Whether it does not stop."""
+
+    @property
+    def newest(self) -> Loaded:
+        """What is in force."""
+
+    def adopt(self, loaded: Any, /) -> Awaitable[None] | None:  # noqa: ANN401 - what it has loaded
+        """Go over, or raise and stay."""
+
+
 class Reloading:
     """Reloads on request, one at a time.
 
     Args:
         gateway: adopts what was loaded.
         reopen: has the record files opened anew, whatever comes of the load; called in a thread.
-        load: makes a generation of the configuration as it is now; called in a thread.
+        load: makes what is to be adopted of the configuration as it is now; called in a thread.
     """
 
-    def __init__(self, gateway: Gateway, reopen: Callable[[], None], load: Callable[[], Generation]) -> None:
+    def __init__(self, gateway: Adopter, reopen: Callable[[], None], load: Callable[[], Loaded]) -> None:
         self._gateway = gateway
         self._reopen = reopen
         self._load = load
@@ -85,12 +109,14 @@ class Reloading:
             self._refuse(mistakes)
         return mistakes
 
-    async def _adopt(self, generation: Generation, mistakes: list[str]) -> None:
+    async def _adopt(self, generation: Loaded, mistakes: list[str]) -> None:
         try:
             if not self._gateway.running:
                 mistakes.append(_STOPPING)
             if not mistakes:
-                self._gateway.adopt(generation)
+                adopting = self._gateway.adopt(generation)
+                if adopting is not None:
+                    await adopting
         except (SmtpProxyError, OSError) as error:
             mistakes.extend(_lines(error))
         finally:
@@ -106,13 +132,14 @@ class Reloading:
 async def _attempt(function: Callable[[], _T], mistakes: list[str]) -> _T | None:
     """Return what ``function`` returns in a thread, ``None`` after a mistake."""
     try:
-        return await deferToThread(_politely, function)
+        return await deferToThread(politely, function)
     except (SmtpProxyError, OSError) as error:
         mistakes.extend(_lines(error))
         return None
 
 
-def _politely(function: Callable[[], _T]) -> _T:
+def politely(function: Callable[[], _T]) -> _T:
+    """Call a function in a thread that gives way to the reactor sooner than usual."""
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:

@@ -6,7 +6,7 @@ Source: RFC 5280 s5 (lists), s6.3 (their use); RFC 7468 s6 (PEM).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
@@ -39,11 +39,13 @@ class RevocationList:
 
     Args:
         issuer: the encoded name of who issued it.
+        der: its octets, for another process.
         parsed: OpenSSL's own, which every context shares.
         notices: what an administrator should hear although it works.
     """
 
     issuer: bytes
+    der: bytes = field(repr=False)
     parsed: Any
     notices: tuple[str, ...] = ()
 
@@ -90,7 +92,8 @@ def _checked(crl: x509.CertificateRevocationList, trust: TrustStore, now: dateti
             f"not signed by the trusted authority of its name, {crl.issuer.rfc4514_string()}; fetch it anew"
         )
     notices = tuple(_notices(crl, now, is_known=bool(of_its_name)))
-    return RevocationList(issuer, openssl.parse_crl(crl.public_bytes(Encoding.DER)), notices)
+    der = crl.public_bytes(Encoding.DER)
+    return RevocationList(issuer, der, openssl.parse_crl(der), notices)
 
 
 def _is_signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

@@ -83,6 +83,55 @@ def adopt(reactor: Reactor, listening: socket.socket, on_accept: Callable[[Strea
     return listener
 
 
+def open_shared(interface: str, port: int, *, alone: bool, transparent: bool = False) -> socket.socket:
+    """Return a socket that listens and shares its port with others of this user that share as well.
+
+    The kernel spreads connections over them by both ends' addresses.
+
+    Args:
+        interface: the IPv4 or IPv6 address.
+        port: 0 for one of the kernel's choice.
+        alone: whether nobody may be there yet, not even who would share.
+        transparent: whether it takes connections to any address that the kernel hands over.
+
+    Raises:
+        OSError: the address is taken, or not ours; or transparency is not permitted.
+    """
+    if alone:
+        _bound(interface, port, transparent=transparent, shares=False).close()
+    made = _bound(interface, port, transparent=transparent, shares=True)
+    try:
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _bound(interface: str, port: int, *, transparent: bool, shares: bool) -> socket.socket:
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    family, kind, _, _, address = socket.getaddrinfo(interface, port, type=socket.SOCK_STREAM, flags=numeric)[0]
+    made = socket.socket(family, kind)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_options(made, transparent=transparent, shares=shares)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _set_options(made: socket.socket, *, transparent: bool, shares: bool) -> None:
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if transparent:
+        make_transparent(made)
+    if shares:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
 class Acceptor(Factory):
     """Stands where Twisted wants a factory and its protocols."""
 
@@ -129,12 +178,7 @@ class Listener(Port):
     def createInternetSocket(self) -> socket.socket:  # noqa: N802 - Twisted's name
         """Return the socket to bind."""
         made: socket.socket = super().createInternetSocket()  # type: ignore[no-untyped-call]
-        if made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if self.is_transparent:
-            make_transparent(made)
-        if self._shares:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _set_options(made, transparent=self.is_transparent, shares=self._shares)
         return made
 
     def getHost(self) -> IPv4Address | IPv6Address:  # noqa: N802 - Twisted's name
