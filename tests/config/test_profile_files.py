@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from smtpproxy.config.load import load_configuration
+from smtpproxy.config.snapshot import pack, unpack
 from smtpproxy.config.values import Configuration
 from smtpproxy.policy.model import ClientCertificate, Pfs
 from tests.pki import DAY, NOW, Pair, Wanted, make_leaf, make_root
@@ -161,3 +163,27 @@ def test_suites_that_no_key_fits(home: Path, ciphers: str, expected: list[str]) 
 def test_a_legacy_profile_that_no_policy_uses_is_quiet(home: Path) -> None:
     write(home, "config/tls-profiles/Other.yaml", b'minimum_protocol: "tls1.0"\n')
     assert notices(home, "") == []
+
+
+@pytest.mark.usefixtures("root")
+def test_another_process_has_the_same_of_it(home: Path) -> None:
+    configuration = load(home, EVERYTHING)
+    copy = unpack(pack(configuration))
+    assert copy == replace(
+        configuration,
+        embedded=None,
+        metrics=None,
+        notices=(),
+        certificates=copy.certificates,
+        profiles=copy.profiles,
+    )
+    (files,), (copied,) = configuration.profiles.values(), copy.profiles.values()
+    assert repr(copied) == repr(files)
+    assert copied.trust.authorities[0].digest("sha256") == files.trust.authorities[0].digest("sha256")
+    assert [each.der for each in copied.trust.lists] == [each.der for each in files.trust.lists]
+    assert copied.shown is not None
+    assert files.shown is not None
+    assert copied.shown.certificates == files.shown.certificates
+    assert copied.shown.key.private_numbers() == files.shown.key.private_numbers()
+    assert copy.certificates.proxy_authority == configuration.certificates.proxy_authority
+    assert copy.certificates.proxy_server == configuration.certificates.proxy_server
