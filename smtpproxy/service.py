@@ -28,6 +28,7 @@ from smtpproxy.authority.signing_client import SigningClient, SigningError
 from smtpproxy.config.home import Home
 from smtpproxy.config.values import Certificates, Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
 from smtpproxy.embedded.service import EmbeddedUpstream
+from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.announcing import Announcing
 from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.blocklist_file import BLOCKLIST_FILE, BlocklistFile
@@ -61,6 +62,7 @@ from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.openssl import require_openssl
+from smtpproxy.workers.cores import count_workers
 
 STS_FILE = "var/mta-sts.json"
 """Where MTA-STS policies are kept over a restart, from the home on."""
@@ -87,21 +89,28 @@ class StartError(SystemExit, Exception):
         self.code = status
 
 
-class _OneAfterAnother(MultiService):
+class RestartNeeded(SmtpProxyError):  # noqa: N818 - it says what is wrong
+    """A change that the running program cannot make."""
+
+
+class OneAfterAnother(MultiService):
     """Stops in the reverse order of its start, each service when the one before has stopped.
 
     Metrics tell of sessions that are being drained.
     """
 
     def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        """Have each bind its ports."""
         with _told_in_one_line():
             super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Start each."""
         with _told_in_one_line():
             super().startService()  # type: ignore[no-untyped-call]
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Stop each, the last one first."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop_all())
 
@@ -153,7 +162,7 @@ def make_service(
     gateway = Gateway(reactor, workshop.make(configuration), Keeping(notifier, activated()))
     announcing = _announcing(gateway, notifier, manager, reactor)
     figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
-    services = _OneAfterAnother()  # type: ignore[no-untyped-call]
+    services = OneAfterAnother()  # type: ignore[no-untyped-call]
     blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), workshop.blocklist)
     signals = _signals(gateway, workshop, load, announcing, reactor)
     for service in (signals, sts, blocked, metrics, gateway, announcing):
@@ -180,7 +189,7 @@ def _signals(
     announcing: Announcing,
     reactor: Any,  # noqa: ANN401
 ) -> Signals:
-    reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(load()))
+    reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(_for_one_process(load())))
     stopping = Stopping(reactor.stop, gateway.expire)
     wishes = {
         signal.SIGHUP: announcing.reloads(reloading.request),
@@ -190,7 +199,15 @@ def _signals(
     return Signals(reactor, wishes)
 
 
-def _tell(notices: Sequence[str]) -> None:
+def _for_one_process(configuration: Configuration) -> Configuration:
+    workers = count_workers(configuration.gateway.workers)
+    if workers > 1:
+        raise RestartNeeded(f"gateway.workers: this gateway runs as one process; restart it to have {workers} workers")
+    return configuration
+
+
+def tell(notices: Sequence[str]) -> None:
+    """Log what an administrator should hear of a configuration."""
     for notice in notices:
         _log.warn("{notice}", notice=notice)
 
@@ -203,6 +220,29 @@ def _all_of(first: Callable[[Record], None], *others: Callable[[Record], None]) 
             take(record)
 
     return write if others else first
+
+
+def make_embedded(server: EmbeddedServer, others: WeakSet[EmbeddedUpstream]) -> EmbeddedUpstream:
+    """Make the embedded upstream, not yet bound, which takes over the ports that others have.
+
+    Raises:
+        OSError: its certificate or key cannot be read.
+    """
+    upstream = EmbeddedUpstream(server.host, server.smtp, server.smtps, server.certificate, server.key, server.maildir)
+    upstream.succeed(others)
+    others.add(upstream)
+    return upstream
+
+
+def make_spools(settings: SpoolSettings, usage: SpoolUsage) -> Spools:
+    """Return what makes spools, with their folder.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    spools = Spools(settings.directory, settings.memory_octets, settings.limit_octets, usage)
+    spools.prepare()
+    return spools
 
 
 def _mint_ahead(mint: RemoteMint, leaf: Leaf) -> None:
@@ -258,11 +298,11 @@ class Workshop:
             OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
                 made.
         """
-        self._reactor.callFromThread(_tell, configuration.notices)
+        self._reactor.callFromThread(tell, configuration.notices)
         parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
         if configuration.embedded is not None:
-            parts.append(self._embedded(configuration.embedded))
-        mint, spools = self._mint(configuration), self._spools(configuration.spool)
+            parts.append(make_embedded(configuration.embedded, self._upstreams))
+        mint, spools = self._mint(configuration), make_spools(configuration.spool, self._spool_usage)
         lease = self.records.lease(configuration.records)
         known = self._directories.lease(configuration.resolver, domains_ahead(configuration.policies))
         parts.append(self._sts_move(configuration, known.directory))
@@ -280,14 +320,6 @@ class Workshop:
             drain_timeout_s=configuration.gateway.drain_timeout_s,
             parts=[lease, known, equipment.examiner, *reports, *parts],
         )
-
-    def _embedded(self, server: EmbeddedServer) -> EmbeddedUpstream:
-        upstream = EmbeddedUpstream(
-            server.host, server.smtp, server.smtps, server.certificate, server.key, server.maildir
-        )
-        upstream.succeed(self._upstreams)
-        self._upstreams.add(upstream)
-        return upstream
 
     def _mint(self, configuration: Configuration) -> Mint | RemoteMint:
         """Mint one leaf ahead: the libraries load parts of themselves at the first, and may lack a descriptor later."""
@@ -307,11 +339,6 @@ class Workshop:
         mint = RemoteMint(proxy, untrusted, self._leaf_keys, self._client.sign)
         self._reactor.callFromThread(_mint_ahead, mint, ahead)
         return mint
-
-    def _spools(self, settings: SpoolSettings) -> Spools:
-        spools = Spools(settings.directory, settings.memory_octets, settings.limit_octets, self._spool_usage)
-        spools.prepare()
-        return spools
 
     def _directory(self, settings: ResolverSettings) -> Directory:
         servers = [NameServer(endpoint.host, endpoint.port, trusted) for endpoint, trusted in settings.servers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -15,9 +16,14 @@ from twisted.python.components import Componentized
 
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import ConfigurationErrors
+from smtpproxy.config.values import Configuration
 from smtpproxy.errors import SmtpProxyError
+from smtpproxy.fleet import make_fleet
 from smtpproxy.net.console import Console
 from smtpproxy.service import make_service
+from smtpproxy.workers.cores import count_workers
+from smtpproxy.workers.launch import Launch
+from smtpproxy.workers.log_lines import relay
 
 _EX_UNAVAILABLE: Final = 69
 _DEFAULT: Final = "config/smtpproxy.yaml"
@@ -53,7 +59,8 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
             print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
             raise SystemExit(0)
         # Absolute, since twistd may go to another folder.
-        service = make_service(configuration, partial(load_configuration, file.absolute()))
+        load = partial(load_configuration, file.absolute())
+        service = _make(configuration, load, relays=not _logs_to_terminal(options.parent))
         gc.freeze()  # what was loaded stays: a full collection need not look at it again
     except ConfigurationErrors as errors:
         _leave(errors, errors.status)
@@ -64,6 +71,13 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     foreground = _Foreground()  # type: ignore[no-untyped-call]
     service.setServiceParent(foreground)
     return foreground
+
+
+def _make(configuration: Configuration, load: Callable[[], Configuration], *, relays: bool) -> IService:
+    """One process does it all, or a supervisor has several that do it."""
+    if count_workers(configuration.gateway.workers) == 1:
+        return make_service(configuration, load)
+    return make_fleet(configuration, load, Launch(relay=relay if relays else None))
 
 
 def _logs_to_terminal(twistd: usage.Options | None) -> bool:

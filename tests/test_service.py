@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from smtpproxy.embedded import EmbeddedUpstream
-from smtpproxy.service import StartError, _OneAfterAnother
+from smtpproxy.service import OneAfterAnother, StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ def test_an_embedded_upstream_without_its_port_is_one_line(
 ) -> None:
     pem = tmp_path / "upstream.pem"
     internet_ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    services = _OneAfterAnother()  # type: ignore[no-untyped-call]
+    services = OneAfterAnother()  # type: ignore[no-untyped-call]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         upstream = EmbeddedUpstream("127.0.0.1", port, 0, pem, pem, tmp_path / "maildir")

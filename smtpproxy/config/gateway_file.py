@@ -31,13 +31,16 @@ from smtpproxy.config.section import Section
 from smtpproxy.policy.model import Direction, InterceptionMode, OnStop, SendClient, SourceAddress, TlsSupport
 from smtpproxy.tls.names import ascii_name
 
+MAX_WORKERS = 64
+"""Each takes 60 MiB, and a socket for each address."""
 
-def _parse_workers(value: object) -> int:
-    if value == 1 and type(value) is int:
-        return 1
-    if value == "auto" or (type(value) is int and value > 1):
-        raise refusal(f"{shown(value)} is not available yet; use 1")
-    raise refusal(f"{shown(value)} is no number of workers; use 1")
+
+def _parse_workers(value: object) -> int | None:
+    if value == "auto":
+        return None
+    if type(value) is int and 1 <= value <= MAX_WORKERS:
+        return value
+    raise refusal(f"{shown(value)} is no number of workers; use auto, or a number from 1 to {MAX_WORKERS}")
 
 
 class GatewaySection(Section):
@@ -51,8 +54,17 @@ class GatewaySection(Section):
         ),
         json_schema_extra={"default": "the machine's host name"},
     )
-    workers: Annotated[int, Form("`1`", _parse_workers, schema={"const": 1})] = Field(
-        default=1, description="Processes that handle mail; one in this version."
+    workers: Annotated[
+        int | None,
+        Form(
+            f"`auto`, or a number up to {MAX_WORKERS}",
+            _parse_workers,
+            write=lambda workers: "auto" if workers is None else str(workers),
+            schema={"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]},
+        ),
+    ] = Field(
+        default=1,
+        description="Processes that handle mail, each on a core of its own; `auto`: as many as there are cores.",
     )
     drain_timeout: Annotated[int, duration(0, 600)] = Field(
         default=30,

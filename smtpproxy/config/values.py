@@ -24,12 +24,12 @@ class Gateway:
 
     Args:
         name: its host name, for certificates that nothing else names.
-        workers: how many processes handle mail.
+        workers: how many processes handle mail, ``None`` for one a core.
         drain_timeout_s: how long messages under way may take to end when it is stopped.
     """
 
     name: str
-    workers: int
+    workers: int | None
     drain_timeout_s: int
 
 

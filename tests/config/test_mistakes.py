@@ -65,7 +65,7 @@ def test_the_whole_corpus_was_read() -> None:
 def test_all_mistakes_of_all_files_at_once(home: Path) -> None:
     files = {
         "smtpproxy.yaml": (
-            "gateway: {workers: auto}\n"
+            "gateway: {workers: many}\n"
             "policies:\n"
             "  - {name: A, direction: outbound, proxy_action: Broken, upstream: embedded}\n"
             "  - {name: A, direction: inbound, proxy_action: Nobody, upstream: {host: a.example}, tls_support: no}\n"

@@ -51,6 +51,7 @@ class Setup:
         server_names: one Proxy Server certificate for each.
         metrics: whether Prometheus may ask.
         drain_timeout: of the gateway.
+        workers: how many processes handle the mail.
     """
 
     direction: str = "outbound"
@@ -69,6 +70,7 @@ class Setup:
     server_names: tuple[str, ...] = ("mail.inside.test",)
     metrics: bool = False
     drain_timeout: str = "10s"
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,11 @@ class Gateway:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started, the supervisor if there are several workers."""
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -341,7 +348,7 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
 
 def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int]) -> dict[str, object]:
     return {
-        "gateway": {"name": NAME, "workers": 1, "drain_timeout": setup.drain_timeout},
+        "gateway": {"name": NAME, "workers": setup.workers, "drain_timeout": setup.drain_timeout},
         "interception": {"mode": "explicit", "listen": [HOST], "ports": {"smtp": [ports[0]], "smtps": [ports[1]]}},
         "policies": [
             {

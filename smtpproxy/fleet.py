@@ -1,0 +1,139 @@
+"""Put the supervisor together: what stands once beside all workers, and how it is told to reload and stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from twisted.application.service import IService, Service
+from twisted.internet import reactor as default_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+
+from smtpproxy.admin.metrics_server import MetricsServer
+from smtpproxy.admin.metrics_service import Metrics, MetricsMove
+from smtpproxy.config.snapshot import pack
+from smtpproxy.config.values import Configuration
+from smtpproxy.embedded.service import EmbeddedUpstream
+from smtpproxy.net.listeners import Binding, bindings
+from smtpproxy.net.listening import ListenError
+from smtpproxy.net.record_files import RecordFiles
+from smtpproxy.net.reloading import Reloading
+from smtpproxy.net.signals import Signals
+from smtpproxy.net.stopping import Stopping
+from smtpproxy.service import OneAfterAnother, make_embedded, make_spools, tell
+from smtpproxy.spool import SpoolUsage
+from smtpproxy.transport.openssl import require_openssl
+from smtpproxy.transport.tcp import open_shared
+from smtpproxy.workers.cores import count_workers
+from smtpproxy.workers.counting import FleetFigures
+from smtpproxy.workers.decision import Decision
+from smtpproxy.workers.launch import Launch
+from smtpproxy.workers.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the supervisor itself needs of a configuration."""
+
+    binds: tuple[Binding, ...]
+    workers: int
+    drain_timeout_s: float
+    policies: int
+
+
+def make_fleet(
+    configuration: Configuration,
+    load: Callable[[], Configuration],
+    launch: Launch,
+    reactor: Any = default_reactor,  # noqa: ANN401
+) -> IService:
+    """Make the supervisor of the workers that a configuration wants, not yet started.
+
+    Args:
+        configuration: without mistakes.
+        load: returns the configuration as it is when SIGHUP asks for a reload; called in a thread.
+        launch: how workers are started.
+        reactor: Twisted's, or a test's.
+
+    Raises:
+        OpenSslError: the OpenSSL underneath cannot do what is needed.
+        RecordFileError: the record file cannot be opened.
+        OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be made.
+    """
+    require_openssl()
+    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
+    office = _Office(reactor, metrics)
+    supervisor = Supervisor(reactor, office.decide(configuration), launch, _open)
+    figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
+    supervisor.departed = figures.depart
+    services = OneAfterAnother()  # type: ignore[no-untyped-call]
+    for service in (_signals(supervisor, office, load, reactor), metrics, supervisor):
+        service.setServiceParent(services)  # type: ignore[no-untyped-call]
+    return services
+
+
+def _signals(supervisor: Supervisor, office: _Office, load: Callable[[], Configuration], reactor: Any) -> Signals:  # noqa: ANN401
+    def reopen() -> Deferred[None]:
+        return Deferred.fromCoroutine(supervisor.reopen())
+
+    in_thread = partial(blockingCallFromThread, reactor, reopen)  # type: ignore[arg-type]  # no inference of None
+    reloading = Reloading(supervisor, in_thread, lambda: office.decide(load()))
+    stopping = Stopping(reactor.stop, supervisor.expire)
+    wishes = {signal.SIGHUP: reloading.request, signal.SIGTERM: stopping.request, signal.SIGINT: stopping.request}
+    return Signals(reactor, wishes)
+
+
+def _open(bind: Binding, alone: bool) -> socket.socket:  # noqa: FBT001 - as `Open` has it
+    try:
+        return open_shared(bind.interface, bind.port, alone=alone, transparent=bind.transparent)
+    except OSError as error:
+        raise ListenError(bind.interface, bind.port, error) from error
+
+
+class _Office:
+    """Makes decisions of configurations, in whichever thread; what outlives one is kept here."""
+
+    def __init__(self, reactor: Any, metrics: Metrics) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._metrics = metrics
+        self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
+
+    def decide(self, configuration: Configuration) -> Decision:
+        """Make a decision, which binds and serves nothing yet.
+
+        Raises:
+            RecordFileError: the record file cannot be opened.
+            OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
+                made.
+        """
+        self._reactor.callFromThread(tell, configuration.notices)
+        _try_files(configuration)
+        parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
+        if configuration.embedded is not None:
+            parts.append(make_embedded(configuration.embedded, self._upstreams))
+        return Decision(_wanted(configuration), pack(configuration), parts)
+
+
+def _wanted(configuration: Configuration) -> _Wanted:
+    return _Wanted(
+        binds=tuple(bindings(configuration.policies, configuration.interception)),
+        workers=count_workers(configuration.gateway.workers),
+        drain_timeout_s=configuration.gateway.drain_timeout_s,
+        policies=len(configuration.policies),
+    )
+
+
+def _try_files(configuration: Configuration) -> None:
+    """Find out here what would keep every worker from its start; what is made by that is made anew by their user."""
+    file = configuration.records
+    is_new = file is not None and not file.exists()
+    RecordFiles().lease(file).stopService()
+    if file is not None and is_new:
+        file.unlink(missing_ok=True)
+    make_spools(configuration.spool, SpoolUsage())

@@ -1,0 +1,1 @@
+"""Processes on all cores under one supervisor, which handles no mail itself."""

@@ -1,0 +1,101 @@
+"""A decision: the configuration that every worker is to have, from now on and whenever it begins anew."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import maybeDeferred
+
+from smtpproxy.net.listeners import Binding
+
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class Wanted(Protocol):
+    """What a decision is about."""
+
+    @property
+    def binds(self) -> Sequence[Binding]:
+        """What is listened on."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long messages under way may take to end."""
+
+    @property
+    def policies(self) -> int:
+        """How many policies there are."""
+
+
+class Decision:
+    """One configuration for all workers, and the services that stand for it once, beside them.
+
+    Args:
+        wanted: what it says.
+        snapshot: all that workers need of it.
+        parts: services that are begun with it and end with it.
+
+    Attributes:
+        number: counts the configurations that came into force, from 1.
+        descriptor: of memory that holds the snapshot and cannot be changed.
+        fingerprint: of the snapshot.
+    """
+
+    def __init__(self, wanted: Wanted, snapshot: bytes, parts: Sequence[Service] = ()) -> None:
+        self.number = 1
+        self.wanted = wanted
+        self.fingerprint = sha256(snapshot).hexdigest()
+        self.descriptor = _sealed(snapshot)
+        self._parts = tuple(parts)
+
+    def bind(self) -> None:
+        """Have each part take its ports.
+
+        Raises:
+            OSError: one cannot be had; the decision is to be ended then.
+        """
+        for part in self._parts:
+            part.privilegedStartService()
+
+    def begin(self) -> None:
+        """Start every part."""
+        for part in self._parts:
+            part.startService()
+
+    def forget(self) -> None:
+        """Give no worker the snapshot any more; the parts go on."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    async def end(self) -> None:
+        """Stop every part, in the reverse of the order in which they were begun."""
+        self.forget()
+        for part in reversed(self._parts):
+            await maybeDeferred(part.stopService)
+
+
+def _sealed(octets: bytes) -> int:
+    """Return a descriptor of memory that only those who are given it can read."""
+    descriptor = os.memfd_create("smtpproxy-configuration", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as memory:
+        memory.write(octets)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
+
+
+def read_snapshot(descriptor: int) -> bytes:
+    """Return what the memory holds, which others may be reading at the same time."""
+    size, octets = os.fstat(descriptor).st_size, bytearray()
+    while len(octets) < size:
+        octets += os.pread(descriptor, size - len(octets), len(octets))
+    return bytes(octets)

@@ -1,0 +1,195 @@
+"""What a worker does when its supervisor asks for it; and it ends when nobody asks any more."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final, Protocol, TypeAlias
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.generation import Generation
+from smtpproxy.net.reloading import politely
+from smtpproxy.workers.channel import Body, Channel, NoAnswer, Refused
+from smtpproxy.workers.decision import read_snapshot
+from smtpproxy.workers.slots import Place
+
+FAREWELL_S: Final = 2.0
+"""To tell what was counted last."""
+
+_log = Logger(namespace="smtpproxy")
+
+
+class Inherited:
+    """The sockets that the supervisor has made for this slot."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Place, socket.socket] = {}
+
+    def add(self, places: Sequence[Sequence[Any]], descriptors: Sequence[int]) -> None:
+        """Keep sockets until they are taken."""
+        for (interface, port), descriptor in zip(places, descriptors, strict=True):
+            self._sockets[str(interface), int(port)] = socket.socket(fileno=descriptor)
+
+    def take(self, interface: str, port: int) -> list[socket.socket]:
+        """Return the socket of an address, if it is not taken yet."""
+        taken = self._sockets.pop((interface, port), None)
+        return [] if taken is None else [taken]
+
+    def take_port(self, port: int) -> list[socket.socket]:  # noqa: ARG002 - there are none
+        """Return nothing: the supervisor sends what is wanted."""
+        return []
+
+    def keep(self, listening: socket.socket) -> None:
+        """Do nothing: the supervisor keeps it."""
+
+    def drop(self, listening: socket.socket) -> None:
+        """Do nothing: the supervisor drops it."""
+
+    def close_others(self) -> None:
+        """Close what is not wanted."""
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+
+class Works(Protocol):
+    """A gateway with all that it needs."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """Runs the sessions."""
+
+    @property
+    def service(self) -> IService:
+        """All of it, the gateway included."""
+
+    def make(self, snapshot: bytes) -> Generation:
+        """Make a generation of a configuration, in whichever thread."""
+
+    def reopen(self) -> None:
+        """Have the record files opened anew, in whichever thread."""
+
+    def figures(self) -> Body:
+        """Return what was counted."""
+
+
+Build: TypeAlias = Callable[[bytes, Inherited], Works]
+"""Makes the works of a first snapshot, with the source of its sockets."""
+
+
+class Serving:
+    """A worker's duties.
+
+    Args:
+        reactor: Twisted's.
+        build: makes the gateway.
+
+    Attributes:
+        channel: to the supervisor.
+    """
+
+    def __init__(self, reactor: Any, build: Build) -> None:  # noqa: ANN401 - Twisted's
+        self._reactor = reactor
+        self._build = build
+        self._sockets = Inherited()
+        self._works: Works | None = None
+        self._prepared: Generation | None = None
+        self._stopped = False
+        self.channel = Channel(reactor, self._do, self.stop)
+        self._duties: dict[str, Callable[[Body, list[int]], Any]] = {
+            "begin": self._begin,
+            "figures": lambda _body, _: self._figures(),
+            "prepare": self._prepare,
+            "discard": lambda _body, _: self._discard(),
+            "adopt": self._adopt,
+            "reopen": lambda _body, _: deferToThread(self._at_work.reopen),
+            "retire": lambda _body, _: self._retire(),
+            "expire": lambda _body, _: self._at_work.gateway.expire(),
+            "stop": lambda _body, _: self.stop(),
+        }
+
+    def stop(self) -> None:
+        """End in good order."""
+        if not self._stopped:
+            self._stopped = True
+            self._reactor.stop()
+
+    # What is asked for
+
+    @property
+    def _at_work(self) -> Works:
+        if self._works is None:
+            raise Refused("not begun")
+        return self._works
+
+    def _do(self, what: str, body: Body, descriptors: list[int]) -> Any:  # noqa: ANN401 - what JSON can say, or will
+        return self._duties[what](body, descriptors)
+
+    def _begin(self, body: Body, descriptors: list[int]) -> Body:
+        snapshot, *sockets = descriptors
+        self._sockets.add(body["places"], sockets)
+        self._works = works = self._build(_read(snapshot), self._sockets)
+        works.gateway.newest.number = int(body["number"])
+        works.service.privilegedStartService()
+        works.service.startService()
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._end, works)
+        return self._figures()
+
+    def _end(self, works: Works) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._end_well(works))
+
+    async def _end_well(self, works: Works) -> None:
+        await maybeDeferred(works.service.stopService)
+        try:
+            await self.channel.ask("figures", self._figures(), patience_s=FAREWELL_S)
+        except (NoAnswer, Refused):
+            return
+
+    def _figures(self) -> Body:
+        works = self._at_work
+        return {"oldest": works.gateway.oldest.number, **works.figures()}
+
+    def _prepare(self, _body: Body, descriptors: list[int]) -> Deferred[str]:
+        self._discard()
+        (descriptor,) = descriptors
+        return deferToThread(politely, partial(self._load, descriptor)).addCallback(self._keep)
+
+    def _load(self, descriptor: int) -> tuple[Generation, str]:
+        snapshot = _read(descriptor)
+        return self._at_work.make(snapshot), sha256(snapshot).hexdigest()
+
+    def _keep(self, loaded: tuple[Generation, str]) -> str:
+        self._prepared, fingerprint = loaded
+        return fingerprint
+
+    def _discard(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            ending = Deferred.fromCoroutine(prepared.end())
+            ending.addErrback(partial(_log.failure, "a generation did not end well"))
+
+    def _adopt(self, body: Body, descriptors: list[int]) -> None:
+        self._sockets.add(body["places"], descriptors)
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            raise Refused("nothing is prepared")
+        self._at_work.gateway.follow(prepared)
+        prepared.number = int(body["number"])
+
+    async def _retire(self) -> None:
+        await self._at_work.gateway.retire()
+        self.stop()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return read_snapshot(descriptor)
+    finally:
+        os.close(descriptor)

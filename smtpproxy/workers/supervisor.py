@@ -1,0 +1,300 @@
+"""The supervisor: makes the slots' sockets, has a worker in each, and one decision for all; it handles no mail.
+
+Source: socket(7) SO_REUSEPORT; Documentation/networking/ip-sysctl (tcp_migrate_req).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessTerminated
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from smtpproxy.workers.channel import Body, NoAnswer, Refused
+from smtpproxy.workers.deciding import NotDecided, prepare
+from smtpproxy.workers.decision import Decision
+from smtpproxy.workers.launch import Launch
+from smtpproxy.workers.slots import Open, Opened, Place, Slot, place_of
+from smtpproxy.workers.worker import Figures, Worker
+
+ADOPT_S: Final = 10.0
+"""To switch to what is loaded."""
+
+REOPEN_S: Final = 10.0
+"""To open a file."""
+
+END_S: Final = 15.0
+"""To be gone, when all sessions are."""
+
+MAX_RETIRED: Final = 8
+"""Workers of slots that were given up, whose sessions go on."""
+
+_log = Logger(namespace="smtpproxy")
+
+
+class Supervisor(Service):
+    """Starts, watches, replaces and stops workers.
+
+    Args:
+        reactor: Twisted's.
+        first: what they are to have at first.
+        launch: how they are started.
+        open_socket: returns a socket that listens on an address, beside those of other slots there.
+
+    Attributes:
+        newest: what every worker has, or will have in a moment.
+        serve: does what a worker asks for.
+        departed: told of the figures of each worker that is gone.
+    """
+
+    def __init__(self, reactor: Any, first: Decision, launch: Launch, open_socket: Open) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._launch = launch
+        self._open_socket = open_socket
+        self._slots: list[Slot] = []
+        self._retired: list[Worker] = []
+        self._earlier: list[Decision] = []
+        self._emptied: Deferred[None] | None = None
+        self.newest = first
+        self.serve: Callable[[str, Body], Body] = lambda _what, _body: None
+        self.departed: Callable[[Figures], None] = lambda _: None
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Every process that runs, retired ones last."""
+        return [*(slot.worker for slot in self._slots if slot.worker is not None), *self._retired]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where each binding really listens, in their order."""
+        sockets = self._slots[0].sockets if self._slots else {}
+        return [sockets[place_of(bind)].getsockname()[:2] for bind in self.newest.wanted.binds]
+
+    # The service
+
+    def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind every port for every slot, before twistd gives up its privileges.
+
+        Raises:
+            ListenError: an address is not ours or a port is taken; whatever was bound is closed again.
+            OSError: the same, of a part of the decision.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self.newest.bind()
+        slots = [Slot(number) for number in range(1, self.newest.wanted.workers + 1)]
+        Opened(slots, self.newest.wanted.binds, self._open_socket).hand_over()
+        self._slots = slots
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Start the workers."""
+        self.newest.begin()
+        super().startService()  # type: ignore[no-untyped-call]
+        for slot in self._slots:
+            self._start(slot)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Close every port, and have the workers stop as one does alone."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for slot in self._slots:
+            slot.keep(())
+            slot.start_no_more()
+        for worker in self.workers:
+            worker.tell("stop")
+        await self._wait_for_workers(self.newest.wanted.drain_timeout_s + END_S)
+        for decision in (*self._earlier, self.newest):
+            await decision.end()
+
+    async def _wait_for_workers(self, seconds: float) -> None:
+        if not self.workers:
+            return
+        self._emptied = Deferred()
+        late = self._reactor.callLater(seconds, self._kill_all)
+        await self._emptied
+        if late.active():
+            late.cancel()
+
+    def _kill_all(self) -> None:
+        for worker in self.workers:
+            worker.kill("does not end")
+
+    def expire(self) -> None:
+        """Have every session end now."""
+        for worker in self.workers:
+            worker.tell("expire")
+
+    async def reopen(self) -> None:
+        """Have the record files of every worker opened anew.
+
+        Raises:
+            NotDecided: one cannot be opened; all have been tried.
+        """
+        asked = [worker.ask("reopen", patience_s=REOPEN_S) for worker in self.workers if worker.serves]
+        outcomes = await DeferredList(asked, consumeErrors=True)
+        failed = [str(outcome.value) for done, outcome in outcomes if not done and outcome.check(Refused)]
+        if failed:
+            raise NotDecided("\n".join(dict.fromkeys(failed)))
+
+    # A slot and its worker
+
+    def _start(self, slot: Slot) -> None:
+        slot.starting = None
+        worker = Worker(
+            self._reactor,
+            f"worker {slot.number}",
+            self._launch,
+            serve=self._asked,
+            pulse=self._pulsed,
+            ended=partial(self._ended, slot),
+        )
+        try:
+            worker.start()
+        except OSError as error:
+            _log.error("{name} cannot be started: {error}", name=worker.name, error=error.strerror)
+            self._start_later(slot, slot.pause_s(0.0))
+            return
+        slot.worker = worker
+        places = sorted(slot.sockets)
+        body = {"number": self.newest.number, "places": places}
+        worker.begin(body, [self.newest.descriptor, *(slot.sockets[place].fileno() for place in places)])
+
+    def _start_later(self, slot: Slot, pause_s: float) -> None:
+        if pause_s:
+            _log.error("worker {number} is started again in {seconds:g} s", number=slot.number, seconds=pause_s)
+        slot.starting = self._reactor.callLater(pause_s, self._start, slot)
+
+    def _ended(self, slot: Slot, worker: Worker, reason: Failure) -> None:
+        self.departed(worker.figures)
+        if worker in self._retired:
+            self._retired.remove(worker)
+        else:
+            slot.worker = None
+            if self.running:
+                _log.error("{name} has died: {why}; it is replaced", name=worker.name, why=_how(reason))
+                self._start_later(slot, slot.pause_s(self._reactor.seconds() - worker.started_s))
+        self._end_earlier()
+        if self._emptied is not None and not self.workers:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    def _asked(self, what: str, body: Body) -> Body:
+        return self.serve(what, body)
+
+    def _pulsed(self) -> None:
+        self._end_earlier()
+
+    def _end_earlier(self) -> None:
+        """End what stood beside sessions that are all over."""
+        oldest = min((worker.figures.get("oldest", 0) for worker in self.workers), default=self.newest.number)
+        for decision in [each for each in self._earlier if each.number < oldest]:
+            self._earlier.remove(decision)
+            Deferred.fromCoroutine(decision.end()).addErrback(partial(_log.failure, "a decision did not end well"))
+
+    # A new decision
+
+    async def adopt(self, decision: Decision) -> None:
+        """Have every worker go over to a decision, or none; who is in the way of it begins anew.
+
+        Raises:
+            NotDecided: a worker cannot, for this reason; nothing has changed, and the decision is to be ended.
+            ListenError: a port cannot be had.
+            OSError: the same, of a part of the decision.
+        """
+        slots = self._slots_for(decision.wanted.workers)
+        prepared = await prepare([slot.worker for slot in self._slots if slot.worker is not None], decision)
+        try:
+            opened = self._open(slots, decision)
+        except Exception:
+            for worker in prepared:
+                worker.tell("discard")
+            raise
+        self._decide(decision)
+        await self._switch(slots, opened, prepared)
+        _log.info(
+            "reloaded: {policies} policies, generation {number}, {workers} workers",
+            policies=decision.wanted.policies,
+            number=decision.number,
+            workers=len(slots),
+        )
+
+    def _slots_for(self, count: int) -> list[Slot]:
+        further = [Slot(number) for number in range(len(self._slots) + 1, count + 1)]
+        return [*self._slots[:count], *further]
+
+    def _open(self, slots: Sequence[Slot], decision: Decision) -> Opened:
+        if not self.running:
+            raise NotDecided("the gateway is stopping")
+        opened = Opened(slots, decision.wanted.binds, self._open_socket)
+        try:
+            decision.bind()
+        except Exception:
+            opened.close()
+            raise
+        return opened
+
+    def _decide(self, decision: Decision) -> None:
+        before, self.newest = self.newest, decision
+        decision.number = before.number + 1
+        decision.begin()
+        before.forget()
+        self._earlier.append(before)
+
+    async def _switch(self, slots: list[Slot], opened: Opened, prepared: Sequence[Worker]) -> None:
+        given_up, self._slots = self._slots[len(slots) :], slots
+        opened.hand_over()
+        places = {place_of(bind) for bind in self.newest.wanted.binds}
+        for slot in slots:
+            slot.keep(places)
+        for slot in given_up:
+            self._retire(slot)
+        switching = [Deferred.fromCoroutine(self._switch_one(slot, opened, prepared)) for slot in slots]
+        await DeferredList(switching, consumeErrors=True)
+
+    async def _switch_one(self, slot: Slot, opened: Opened, prepared: Sequence[Worker]) -> None:
+        worker = slot.worker
+        if worker is None:
+            if slot.starting is None:
+                self._start(slot)
+        elif worker in prepared:
+            await self._have_adopt(worker, slot, opened.places(slot))
+        else:
+            worker.kill("has not what was decided")
+
+    async def _have_adopt(self, worker: Worker, slot: Slot, places: Sequence[Place]) -> None:
+        body = {"number": self.newest.number, "places": places}
+        descriptors = [slot.sockets[place].fileno() for place in places]
+        try:
+            await worker.ask("adopt", body, patience_s=ADOPT_S, descriptors=descriptors)
+        except (NoAnswer, Refused) as error:
+            worker.kill(f"cannot adopt what was decided ({error})")
+
+    def _retire(self, slot: Slot) -> None:
+        """Give a slot up: what waits there is accepted, and its sessions run to their end."""
+        slot.start_no_more()
+        slot.keep(())
+        worker, slot.worker = slot.worker, None
+        if worker is None:
+            return
+        _log.info("{name} is given up, its sessions go on", name=worker.name)
+        self._retired.append(worker)
+        worker.tell("retire")
+        if len(self._retired) > MAX_RETIRED:
+            self._retired[0].tell("stop")
+
+
+def _how(reason: Failure) -> str:
+    error = reason.value
+    if isinstance(error, ProcessTerminated):
+        return (
+            f"signal {error.signal}"
+            if error.signal
+            else f"status {error.status if error.exitCode is None else error.exitCode}"
+        )
+    return "it ended"
