@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,21 +19,24 @@ from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.config.snapshot import pack
 from smtpproxy.config.values import Configuration
 from smtpproxy.embedded.service import EmbeddedUpstream
+from smtpproxy.net.announcing import Announcing
+from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import Binding, bindings
-from smtpproxy.net.listening import ListenError
+from smtpproxy.net.notify import Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
 from smtpproxy.service import OneAfterAnother, make_embedded, make_spools, tell
 from smtpproxy.spool import SpoolUsage
+from smtpproxy.transport.activation import activated
 from smtpproxy.transport.openssl import require_openssl
-from smtpproxy.transport.tcp import open_shared
 from smtpproxy.workers.cores import count_workers
 from smtpproxy.workers.counting import FleetFigures
 from smtpproxy.workers.decision import Decision
 from smtpproxy.workers.launch import Launch
-from smtpproxy.workers.supervisor import Supervisor
+from smtpproxy.workers.ports import SharedPorts
+from smtpproxy.workers.supervisor import END_S, Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +71,46 @@ def make_fleet(
     require_openssl()
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
     office = _Office(reactor, metrics)
-    supervisor = Supervisor(reactor, office.decide(configuration), launch, _open)
+    manager = find_manager()
+    notifier = Notifier(reactor, manager.address)
+    ports = SharedPorts(Keeping(notifier, activated()))
+    supervisor = Supervisor(reactor, office.decide(configuration), launch, ports)
+    announcing = Announcing(
+        reactor,
+        notifier,
+        lambda: supervisor.status,
+        lambda: supervisor.newest.wanted.drain_timeout_s + END_S,
+        watchdog_s=manager.watchdog_s,
+    )
+    supervisor.all_serve = announcing.serves
     figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
     supervisor.departed = figures.depart
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
-    for service in (_signals(supervisor, office, load, reactor), metrics, supervisor):
+    signals = _signals(supervisor, office, load, announcing, reactor)
+    for service in (signals, metrics, supervisor, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
 
-def _signals(supervisor: Supervisor, office: _Office, load: Callable[[], Configuration], reactor: Any) -> Signals:  # noqa: ANN401
+def _signals(
+    supervisor: Supervisor,
+    office: _Office,
+    load: Callable[[], Configuration],
+    announcing: Announcing,
+    reactor: Any,  # noqa: ANN401
+) -> Signals:
     def reopen() -> Deferred[None]:
         return Deferred.fromCoroutine(supervisor.reopen())
 
     in_thread = partial(blockingCallFromThread, reactor, reopen)  # type: ignore[arg-type]  # no inference of None
     reloading = Reloading(supervisor, in_thread, lambda: office.decide(load()))
     stopping = Stopping(reactor.stop, supervisor.expire)
-    wishes = {signal.SIGHUP: reloading.request, signal.SIGTERM: stopping.request, signal.SIGINT: stopping.request}
+    wishes = {
+        signal.SIGHUP: announcing.reloads(reloading.request),
+        signal.SIGTERM: stopping.request,
+        signal.SIGINT: stopping.request,
+    }
     return Signals(reactor, wishes)
-
-
-def _open(bind: Binding, alone: bool) -> socket.socket:  # noqa: FBT001 - as `Open` has it
-    try:
-        return open_shared(bind.interface, bind.port, alone=alone, transparent=bind.transparent)
-    except OSError as error:
-        raise ListenError(bind.interface, bind.port, error) from error
 
 
 class _Office:

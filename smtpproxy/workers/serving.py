@@ -31,17 +31,17 @@ class Inherited:
     """The sockets that the supervisor has made for this slot."""
 
     def __init__(self) -> None:
-        self._sockets: dict[Place, socket.socket] = {}
+        self._sockets: dict[Place, list[socket.socket]] = {}
 
     def add(self, places: Sequence[Sequence[Any]], descriptors: Sequence[int]) -> None:
         """Keep sockets until they are taken."""
         for (interface, port), descriptor in zip(places, descriptors, strict=True):
-            self._sockets[str(interface), int(port)] = socket.socket(fileno=descriptor)
+            place = str(interface), int(port)
+            self._sockets.setdefault(place, []).append(socket.socket(fileno=descriptor))
 
     def take(self, interface: str, port: int) -> list[socket.socket]:
-        """Return the socket of an address, if it is not taken yet."""
-        taken = self._sockets.pop((interface, port), None)
-        return [] if taken is None else [taken]
+        """Return the sockets of an address that are not taken yet; the first is to be served for good."""
+        return self._sockets.pop((interface, port), [])
 
     def take_port(self, port: int) -> list[socket.socket]:  # noqa: ARG002 - there are none
         """Return nothing: the supervisor sends what is wanted."""
@@ -56,7 +56,8 @@ class Inherited:
     def close_others(self) -> None:
         """Close what is not wanted."""
         while self._sockets:
-            self._sockets.popitem()[1].close()
+            for each in self._sockets.popitem()[1]:
+                each.close()
 
 
 class Works(Protocol):

@@ -52,6 +52,7 @@ class Slot:
         worker: who serves it.
         sockets: what it serves.
         starting: the start that is waited for.
+        rest: what its first worker serves until it is empty.
     """
 
     def __init__(self, number: int) -> None:
@@ -59,6 +60,7 @@ class Slot:
         self.worker: Worker | None = None
         self.sockets: Sockets = {}
         self.starting: IDelayedCall | None = None
+        self.rest: list[tuple[Place, socket.socket]] = []
         self._deaths = 0
 
     def pause_s(self, lived_s: float) -> float:
@@ -66,10 +68,9 @@ class Slot:
         self._deaths = 1 if lived_s >= STEADY_S else self._deaths + 1
         return 0.0 if self._deaths == 1 else min(FIRST_PAUSE_S * 2.0 ** (self._deaths - 2), LONGEST_PAUSE_S)
 
-    def keep(self, places: Iterable[Place]) -> None:
-        """Close every socket that is at none of these places; a worker that has it goes on listening."""
-        for place in self.sockets.keys() - set(places):
-            self.sockets.pop(place).close()
+    def keep(self, places: Iterable[Place]) -> list[socket.socket]:
+        """Let go of every socket that is at none of these places, and return them; a worker that has one listens on."""
+        return [self.sockets.pop(place) for place in self.sockets.keys() - set(places)]
 
     def start_no_more(self) -> None:
         """Forget a start that is waited for."""

@@ -19,7 +19,8 @@ from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
 from smtpproxy.workers.decision import Decision
 from smtpproxy.workers.launch import Launch
-from smtpproxy.workers.slots import Open, Opened, Place, Slot, place_of
+from smtpproxy.workers.ports import SharedPorts
+from smtpproxy.workers.slots import Opened, Place, Slot, place_of
 from smtpproxy.workers.worker import Figures, Worker
 
 ADOPT_S: Final = 10.0
@@ -44,18 +45,20 @@ class Supervisor(Service):
         reactor: Twisted's.
         first: what they are to have at first.
         launch: how they are started.
-        open_socket: returns a socket that listens on an address, beside those of other slots there.
+        ports: opens and keeps the slots' sockets.
 
     Attributes:
         newest: what every worker has, or will have in a moment.
         serve: does what a worker asks for.
         departed: told of the figures of each worker that is gone.
+        all_serve: told once, when every slot is served for the first time.
     """
 
-    def __init__(self, reactor: Any, first: Decision, launch: Launch, open_socket: Open) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, first: Decision, launch: Launch, ports: SharedPorts) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._launch = launch
-        self._open_socket = open_socket
+        self._ports = ports
+        self._has_served = False
         self._slots: list[Slot] = []
         self._retired: list[Worker] = []
         self._earlier: list[Decision] = []
@@ -63,6 +66,7 @@ class Supervisor(Service):
         self.newest = first
         self.serve: Callable[[str, Body], Body] = lambda _what, _body: None
         self.departed: Callable[[Figures], None] = lambda _: None
+        self.all_serve: Callable[[], None] = lambda: None
 
     @property
     def workers(self) -> list[Worker]:
@@ -74,6 +78,13 @@ class Supervisor(Service):
         """Where each binding really listens, in their order."""
         sockets = self._slots[0].sockets if self._slots else {}
         return [sockets[place_of(bind)].getsockname()[:2] for bind in self.newest.wanted.binds]
+
+    @property
+    def status(self) -> str:
+        """What it is at, in a few words."""
+        serving = sum(worker.serves for worker in self.workers)
+        sessions = sum(worker.figures.get("levels", {}).get("running", 0) for worker in self.workers)
+        return f"{serving} workers, {sessions} sessions, generation {self.newest.number}"
 
     # The service
 
@@ -87,7 +98,9 @@ class Supervisor(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self.newest.bind()
         slots = [Slot(number) for number in range(1, self.newest.wanted.workers + 1)]
-        Opened(slots, self.newest.wanted.binds, self._open_socket).hand_over()
+        Opened(slots, self.newest.wanted.binds, self._ports.open).hand_over()
+        slots[0].rest = self._ports.rest(self.newest.wanted.binds)
+        self._ports.keep(slots)
         self._slots = slots
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
@@ -104,7 +117,8 @@ class Supervisor(Service):
 
     async def _stop(self) -> None:
         for slot in self._slots:
-            slot.keep(())
+            for each in slot.keep(()):  # whoever keeps it for the next process has one of its own
+                each.close()
             slot.start_no_more()
         for worker in self.workers:
             worker.tell("stop")
@@ -161,9 +175,18 @@ class Supervisor(Service):
             self._start_later(slot, slot.pause_s(0.0))
             return
         slot.worker = worker
-        places = sorted(slot.sockets)
-        body = {"number": self.newest.number, "places": places}
-        worker.begin(body, [self.newest.descriptor, *(slot.sockets[place].fileno() for place in places)])
+        sockets = [*sorted(slot.sockets.items()), *slot.rest]
+        body = {"number": self.newest.number, "places": [place for place, _ in sockets]}
+        worker.begin(body, [self.newest.descriptor, *(each.fileno() for _, each in sockets)])
+        worker.has_begun().addCallback(lambda _: self._begun(slot))
+
+    def _begun(self, slot: Slot) -> None:
+        """What is left of an earlier process is served by now, or died with the worker."""
+        rest, slot.rest = slot.rest, []
+        self._ports.give_up((each for _, each in rest), self._slots)
+        if not self._has_served and all(each.worker and each.worker.serves for each in self._slots):
+            self._has_served = True
+            self.all_serve()
 
     def _start_later(self, slot: Slot, pause_s: float) -> None:
         if pause_s:
@@ -231,7 +254,7 @@ class Supervisor(Service):
     def _open(self, slots: Sequence[Slot], decision: Decision) -> Opened:
         if not self.running:
             raise NotDecided("the gateway is stopping")
-        opened = Opened(slots, decision.wanted.binds, self._open_socket)
+        opened = Opened(slots, decision.wanted.binds, self._ports.open)
         try:
             decision.bind()
         except Exception:
@@ -251,7 +274,8 @@ class Supervisor(Service):
         opened.hand_over()
         places = {place_of(bind) for bind in self.newest.wanted.binds}
         for slot in slots:
-            slot.keep(places)
+            self._ports.give_up(slot.keep(places), slots)
+        self._ports.keep(slots)
         for slot in given_up:
             self._retire(slot)
         switching = [Deferred.fromCoroutine(self._switch_one(slot, opened, prepared)) for slot in slots]
@@ -278,7 +302,7 @@ class Supervisor(Service):
     def _retire(self, slot: Slot) -> None:
         """Give a slot up: what waits there is accepted, and its sessions run to their end."""
         slot.start_no_more()
-        slot.keep(())
+        self._ports.give_up(slot.keep(()), self._slots)
         worker, slot.worker = slot.worker, None
         if worker is None:
             return

@@ -36,7 +36,12 @@ def slots() -> Iterator[list[Slot]]:
     slots = [Slot(1), Slot(2)]
     yield slots
     for slot in slots:
-        slot.keep(())
+        _close(slot)
+
+
+def _close(slot: Slot) -> None:
+    for each in slot.keep(()):
+        each.close()
 
 
 def test_every_slot_has_a_socket_of_its_own(bind: Binding, slots: list[Slot]) -> None:
@@ -74,7 +79,7 @@ def test_nobody_is_joined_who_is_there_already(bind: Binding, slots: list[Slot])
     Opened([other], [bind], opener).hand_over()
     with pytest.raises(ListenError, match="Address already in use"):
         Opened(slots, [bind], opener)
-    other.keep(())
+    _close(other)
 
 
 def test_all_or_nothing_is_opened(bind: Binding, slots: list[Slot]) -> None:
