@@ -23,9 +23,10 @@ from smtpproxy.admin.online.verifier import files_of
 from smtpproxy.admin.options import configuration_option, format_option
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.problems import shown
-from smtpproxy.policy.model import PortKind
+from smtpproxy.policy.model import PortKind, TlsAction
 from smtpproxy.policy.selection import plain_address
 from smtpproxy.smtp.addresses import AddressError, parse_forward_path, parse_reverse_path
+from smtpproxy.tls.names import ascii_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,9 @@ _DIAL_S: Final = 20.0
 @click.option("--source", metavar="IP", help="The client's address; any that a policy takes, if left out.")
 @click.option("--destination", metavar="IP", help="The address that the client dials; any, if left out.")
 @click.option("--port", metavar="N", type=click.IntRange(1, 65535), help="The port that it dials; the first for SMTP.")
+@click.option(
+    "--sni", metavar="NAME", help="The server name that it asks for on a port for implicit TLS; any, if left out."
+)
 @click.option("--tls/--clear", "client_tls", default=None, help="Whether the client uses STARTTLS; both, if left out.")
 @click.option("--online", is_flag=True, help="Look up what is published, dial upstream, and tell the reply of now.")
 @configuration_option
@@ -59,6 +63,7 @@ def explain_command(  # noqa: PLR0913 - options
     source: str | None,
     destination: str | None,
     port: int | None,
+    sni: str | None,
     client_tls: bool | None,
     online: bool,
     configuration_file: FilePath,
@@ -67,7 +72,8 @@ def explain_command(  # noqa: PLR0913 - options
     """Explain what the gateway would do with a message: the policy, the encryption rules, and every reply.
 
     Every policy and every rule that was tried is told, with why it is not the one; then what is asked of both legs, and
-    what the sender is told, whatever becomes of the upstream leg. With --online, mail exchangers, TLSA records and
+    what the sender is told, whatever becomes of the upstream leg; and before that whether TLS is inspected at all, or
+    which exception lets it pass. With --online, mail exchangers, TLSA records and
     MTA-STS policies are looked up and upstream is dialled, and no mail is sent.
     """
     configuration = load_configuration(configuration_file)
@@ -80,10 +86,12 @@ def explain_command(  # noqa: PLR0913 - options
         source=_address(source),
         destination=_address(destination),
         client_tls=client_tls,
+        server_name=_server_name(sni, kind),
     )
     explanation = explain(question, configuration)
     terms = explanation.answer.terms if explanation.answer else None
-    now = _look(question, terms, configuration) if online and terms else None
+    is_inspected = explanation.answer is not None and explanation.answer.settled_tls in {TlsAction.INSPECT, None}
+    now = _look(question, terms, configuration) if online and terms and is_inspected else None
     if output == "json":
         document = document_of(explanation)
         click.echo(
@@ -130,6 +138,17 @@ def _address(text: str | None) -> Address | None:
         return plain_address(str(ip_address(text)))
     except ValueError:
         raise CommandError(f"{shown(text)} is no IP address", ExitStatus.USAGE) from None
+
+
+def _server_name(text: str | None, kind: PortKind) -> str | None:
+    if text is None:
+        return None
+    if kind is PortKind.SMTP:
+        message = "with STARTTLS the client's SNI comes too late to decide; leave --sni out, or ask for port 465"
+        raise CommandError(message, ExitStatus.USAGE)
+    if ascii_name(text) is None:
+        raise CommandError(f"{shown(text)} is no server name", ExitStatus.USAGE)
+    return text
 
 
 def _port(number: int | None, configuration: Configuration) -> tuple[int, PortKind]:

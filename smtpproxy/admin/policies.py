@@ -66,10 +66,14 @@ def _cells(view: PolicyView) -> tuple[str, ...]:
     return (
         f"{view.policy if view.enabled else f'{view.policy} (disabled)'}\n{view.direction}, {view.proxy_action}",
         f"{view.tls_support}\nports: {', '.join(map(str, view.ports)) or 'none'}",
-        f"{view.starttls}\n{_profile(view, 'starttls')}",
-        f"{view.implicit_tls}\n{_profile(view, 'implicit_tls')}",
+        _tls(view, "starttls", view.starttls),
+        _tls(view, "implicit_tls", view.implicit_tls),
         "\n".join(view.rules),
     )
+
+
+def _tls(view: PolicyView, kind: str, told: str) -> str:
+    return "\n".join((told, *(f"exception {each}" for each in view.exceptions[kind]), _profile(view, kind)))
 
 
 def _profile(view: PolicyView, kind: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smtpproxy.policy.model import PortKind, TlsSupport
+from smtpproxy.admin.tls_treatment import all_cases, decision_text, exception_texts
+from smtpproxy.policy.model import PortKind, TlsAction, TlsSupport
 from smtpproxy.policy.rules import Mode
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class PolicyView:
         ports: the ports bound for it.
         starttls: ``inspected``, or ``not inspected, because ...``.
         implicit_tls: the same for port 465.
+        exceptions: those of each kind of TLS that can decide, in order.
         rules: each encryption rule with its levels.
         profiles: the TLS profile of each kind of TLS.
         legacy: those of them that take versions before TLS 1.2.
@@ -40,6 +42,7 @@ class PolicyView:
     ports: tuple[int, ...]
     starttls: str
     implicit_tls: str
+    exceptions: dict[str, tuple[str, ...]]
     rules: tuple[str, ...]
     profiles: dict[str, str]
     legacy: tuple[str, ...]
@@ -55,8 +58,12 @@ def view_policy(policy: Policy, configuration: Configuration) -> PolicyView:
         proxy_action=action.name,
         tls_support=policy.tls_support.value,
         ports=_bound(policy, configuration),
-        starttls=_inspected(_starttls_obstacle(policy, configuration)),
-        implicit_tls=_inspected(_obstacle(policy, PortKind.SMTPS, configuration)),
+        starttls=_inspected(policy, PortKind.SMTP, _starttls_obstacle(policy, configuration)),
+        implicit_tls=_inspected(policy, PortKind.SMTPS, _obstacle(policy, PortKind.SMTPS, configuration)),
+        exceptions={
+            "starttls": _exceptions(policy, PortKind.SMTP, configuration),
+            "implicit_tls": _exceptions(policy, PortKind.SMTPS, configuration),
+        },
         rules=tuple(map(_told, action.starttls.rules)),
         profiles={"starttls": action.starttls.profile.name, "implicit_tls": action.implicit_profile.name},
         legacy=tuple(
@@ -78,8 +85,15 @@ def _bound(policy: Policy, configuration: Configuration) -> tuple[int, ...]:
     return tuple(port for kind in PortKind if kind in policy.tls_support.ports for port in ports[kind])
 
 
-def _inspected(obstacle: str | None) -> str:
-    return f"not inspected, because {obstacle}" if obstacle else "inspected"
+def _exceptions(policy: Policy, kind: PortKind, configuration: Configuration) -> tuple[str, ...]:
+    return () if _port_obstacle(policy, kind, configuration) else exception_texts(policy.action, kind)
+
+
+def _inspected(policy: Policy, kind: PortKind, obstacle: str | None) -> str:
+    if obstacle:
+        return f"not inspected, because {obstacle}"
+    excepted = any(case.decision.action is not TlsAction.INSPECT for case in all_cases(policy.action, kind))
+    return "inspected, but for exceptions" if excepted else "inspected"
 
 
 def _starttls_obstacle(policy: Policy, configuration: Configuration) -> str | None:
@@ -98,6 +112,12 @@ _SUPPORT_OBSTACLES = {
 
 
 def _obstacle(policy: Policy, kind: PortKind, configuration: Configuration) -> str | None:
+    rest = all_cases(policy.action, kind)[-1].decision
+    elsewhere = None if rest.action is TlsAction.INSPECT else decision_text(kind, rest)
+    return _port_obstacle(policy, kind, configuration) or elsewhere
+
+
+def _port_obstacle(policy: Policy, kind: PortKind, configuration: Configuration) -> str | None:
     if not policy.enabled:
         return "the policy is disabled"
     if not configuration.interception.ports[kind]:

@@ -116,6 +116,11 @@ class Entries:
         """How many entries it has, those of each list by itself."""
         return sum(each.count for each in self.lists)
 
+    @property
+    def names_domains(self) -> bool:
+        """Whether it has any domain or ``*.domain``."""
+        return any(each.domains or each.parents for each in self.lists)
+
     @classmethod
     def union(cls, parts: Sequence[Entries]) -> Entries:
         """Return a set that has what any of ``parts`` has; their lists are shared, not copied."""

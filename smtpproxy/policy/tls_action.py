@@ -8,8 +8,9 @@ Source: RFC 6066 s3 (server name).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import TlsAction, TlsException
@@ -47,6 +48,40 @@ def decide_tls(action: TlsAction, exceptions: Sequence[TlsException], question: 
         if _matches(exception.match, question):
             return TlsDecision(exception.action, number)
     return TlsDecision(action)
+
+
+class Unknown(Enum):
+    """What nobody has told, and a session would know."""
+
+    SERVER_NAME = "server_name"
+    DESTINATION = "destination"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsCase:
+    """A decision that may come out, and what has to be such that it does; nothing if only what came before counts."""
+
+    decision: TlsDecision
+    depends_on: frozenset[Unknown] = frozenset()
+
+
+def possible_tls(
+    action: TlsAction, exceptions: Sequence[TlsException], question: TlsQuestion, unknown: frozenset[Unknown]
+) -> Iterator[TlsCase]:
+    """Yield every decision that may come out while not all is known, in the order in which they are looked for."""
+    for number, exception in enumerate(exceptions, 1):
+        decision = TlsDecision(exception.action, number)
+        if _matches(exception.match, question):
+            yield TlsCase(decision)
+            return
+        needed = frozenset(each for each in unknown if _may_match(exception.match, each))
+        if needed:
+            yield TlsCase(decision, needed)
+    yield TlsCase(TlsDecision(action))
+
+
+def _may_match(entries: Entries, unknown: Unknown) -> bool:
+    return entries.names_domains if unknown is Unknown.SERVER_NAME else entries.names_networks
 
 
 def _matches(entries: Entries, question: TlsQuestion) -> bool:

@@ -57,6 +57,7 @@ def test_the_whole_view_of_a_policy(main_file: Path) -> None:
         "ports": [25, 587, 465],
         "starttls": "inspected",
         "implicit_tls": "inspected",
+        "exceptions": {"starttls": [], "implicit_tls": []},
         "rules": [
             "force encrypt: sender optional, recipient required, offer honest",
             "default: sender optional, recipient preferred, offer honest",
@@ -134,3 +135,63 @@ def test_rules_that_do_not_decide_are_marked(main_file: Path) -> None:
         "watched (monitor): sender optional, recipient preferred, offer honest",
         "(default): sender optional, recipient preferred, offer honest",
     ]
+
+
+def written(main_file: Path, text: str) -> dict[str, Any]:
+    (main_file.parent / "proxy-actions" / "Plain.yaml").write_text(f"kind: client\n{text}\n")
+    found: dict[str, Any] = views(main_file)["[bold]Plain"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ("allow", "it passes in a tunnel"),
+        ("deny", "it is told 554 5.7.1 inside TLS"),
+        ("drop", "it is reset"),
+        ("block", "it is reset, and its source blocked"),
+    ],
+)
+def test_what_happens_to_implicit_tls_instead_of_inspection(main_file: Path, action: str, why: str) -> None:
+    view = written(main_file, f"tls: {{action: {action}}}")
+    assert view["implicit_tls"] == f"not inspected, because tls.action is {action}: {why}"
+    assert view["starttls"] == "inspected"
+
+
+def test_exceptions_stand_beside_what_is_inspected(main_file: Path) -> None:
+    view = written(
+        main_file,
+        """\
+tls:
+  exceptions:
+    - {match: ["*.bank.example", 192.0.2.0/24, a.example, b.example], action: allow}
+    - {match: [c.example], action: inspect}
+    - {match: ["*"], action: inspect}
+    - {match: [never.example], action: deny}
+starttls: {exceptions: [{match: ["2001:db8::/32"], action: block}]}""",
+    )
+    assert view["implicit_tls"] == view["starttls"] == "inspected, but for exceptions"
+    assert view["exceptions"] == {
+        "starttls": ["1 (block) for 2001:db8::/32"],
+        "implicit_tls": [
+            "1 (allow) for *.bank.example, 192.0.2.0/24, a.example and 1 more",
+            "2 (inspect) for c.example",
+            "3 (inspect) for all",
+        ],
+    }
+    assert "exception 1 (block) for" in policies(main_file).output
+
+
+def test_an_exception_for_all_is_why_nothing_is_inspected(main_file: Path) -> None:
+    view = written(main_file, 'starttls: {enabled: false, exceptions: [{match: ["*"], action: allow}]}')
+    assert view["starttls"] == (
+        "not inspected, because exception 1 says allow: the client's own STARTTLS passes in a tunnel"
+    )
+    assert view["implicit_tls"] == "inspected"
+
+
+def test_exceptions_of_a_port_that_is_not_taken_are_none(main_file: Path) -> None:
+    main_file.write_text(MAIN.replace("smtps: [465]", "smtps: []"))
+    view = written(main_file, 'tls: {action: allow, exceptions: [{match: ["*"], action: allow}]}')
+    assert view["implicit_tls"] == "not inspected, because interception.ports.smtps is empty"
+    assert view["exceptions"]["implicit_tls"] == []

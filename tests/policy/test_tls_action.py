@@ -6,7 +6,7 @@ import pytest
 
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import TlsAction, TlsException
-from smtpproxy.policy.tls_action import TlsDecision, TlsQuestion, decide_tls
+from smtpproxy.policy.tls_action import TlsDecision, TlsQuestion, Unknown, decide_tls, possible_tls
 
 INSPECT = TlsDecision(TlsAction.INSPECT)
 
@@ -72,3 +72,22 @@ def test_everybody_is_matched_by_an_asterisk_with_and_without_a_name() -> None:
 def test_without_exceptions_the_action_holds() -> None:
     for action in TlsAction:
         assert decide_tls(action, (), TlsQuestion((), "mx.example")) == TlsDecision(action)
+
+
+def possible(question: TlsQuestion, *unknown: Unknown) -> list[tuple[int | None, set[Unknown]]]:
+    cases = possible_tls(TlsAction.INSPECT, EXCEPTIONS, question, frozenset(unknown))
+    return [(case.decision.exception, set(case.depends_on)) for case in cases]
+
+
+def test_what_may_come_out_while_not_all_is_known() -> None:
+    name, destination = Unknown.SERVER_NAME, Unknown.DESTINATION
+    assert possible(TlsQuestion(()), name, destination) == [
+        (1, {name}),
+        (2, {name, destination}),
+        (3, {name, destination}),
+        (None, set()),
+    ]
+    assert possible(TlsQuestion(()), destination) == [(2, {destination}), (3, {destination}), (None, set())]
+    assert possible(TlsQuestion((ip_address("192.0.2.7"),)), name) == [(1, {name}), (2, set())]
+    assert possible(TlsQuestion((), "mx.bank.example"), destination) == [(2, set())]
+    assert possible(TlsQuestion((ip_address("198.51.100.1"),))) == [(None, set())]

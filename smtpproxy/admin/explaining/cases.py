@@ -8,6 +8,7 @@ from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.legs import LegFacts, Reached
 from smtpproxy.policy.model import PortKind
 from smtpproxy.policy.selection import Address
+from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.terms import Terms
 from smtpproxy.tls.facts import Chain, PeerCertificate, TlsFacts, TlsReason, TlsVersion
 
@@ -25,6 +26,7 @@ class Case(Enum):
     NOT_OFFERED = "STARTTLS not offered"
     HANDSHAKE_FAILED = "handshake failed"
     CLEAR = "in clear, by plan"
+    LEFT_TO_CLIENT = "in clear, while STARTTLS is left to the client"
 
     @property
     def is_encrypted(self) -> bool:
@@ -37,8 +39,11 @@ _IMPLICIT = (Case.VERIFIED, Case.OTHER_NAME, Case.NOT_VALID, Case.HANDSHAKE_FAIL
 _STARTTLS = (Case.VERIFIED, Case.OTHER_NAME, Case.NOT_VALID, Case.NOT_OFFERED, Case.HANDSHAKE_FAILED)
 
 
-def cases_of(kind: PortKind, plan: Plan, *, client_tls: bool) -> tuple[Case, ...]:
+def cases_of(kind: PortKind, rulebook: Rulebook, *, client_tls: bool) -> tuple[Case, ...]:
     """Return what can become of the upstream leg under a plan."""
+    if rulebook.passes_starttls:
+        return (Case.LEFT_TO_CLIENT, Case.CLEAR)
+    plan = rulebook.plan
     if kind is PortKind.SMTPS:
         return _IMPLICIT
     begins = plan is Plan.EAGER or (plan is Plan.MIRROR and client_tls)
@@ -73,6 +78,7 @@ _REACHED = {
     Case.NOT_OFFERED: Reached.NOT_OFFERED,
     Case.HANDSHAKE_FAILED: Reached.HANDSHAKE_FAILED,
     Case.CLEAR: Reached.CLEAR,
+    Case.LEFT_TO_CLIENT: Reached.LEFT_TO_CLIENT,
 }
 
 

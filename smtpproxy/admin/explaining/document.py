@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from smtpproxy.admin.explaining.verdicts import Verdict
     from smtpproxy.policy.matching import Tried
     from smtpproxy.policy.model import Policy
+    from smtpproxy.policy.tls_action import TlsCase
 
 Document: TypeAlias = dict[str, Any]
 
@@ -30,6 +31,7 @@ def document_of(explanation: Explanation) -> Document:
             for tried in explanation.policies
         ],
         "policy": _policy(answer.terms.policy, question) if answer else None,
+        "tls": [_tls(case) for case in answer.tls] if answer else [],
         "plan": answer.plan.value if answer and not answer.terms.implicit else None,
         "offers_starttls": _offer(answer) if answer else None,
         "recipients": [_recipient(each) for each in answer.recipients] if answer else [],
@@ -48,6 +50,7 @@ def _question(question: Question) -> Document:
         "destination": str(question.destination) if question.destination else None,
         "port": question.port,
         "kind": question.kind.value,
+        "sni": question.server_name,
     }
 
 
@@ -59,6 +62,14 @@ def _policy(policy: Policy, question: Question) -> Document:
         "proxy_action": policy.action.name,
         "tls_support": policy.tls_support.value,
         "upstream": {"host": upstream.host, "port": upstream.port} if upstream else None,
+    }
+
+
+def _tls(case: TlsCase) -> Document:
+    return {
+        "action": case.decision.action.value,
+        "exception": case.decision.exception,
+        "depends_on": sorted(each.value for each in case.depends_on),
     }
 
 

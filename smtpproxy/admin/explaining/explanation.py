@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smtpproxy.admin.explaining.cases import Case, cases_of, legs_of
+from smtpproxy.admin.explaining.question import address_of
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
-from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.envelopes import Envelope
 from smtpproxy.policy.messages import levels_in_reach, reachable, rules_for
+from smtpproxy.policy.model import TlsAction
 from smtpproxy.policy.names import recipient_names, sender_names
 from smtpproxy.policy.requirement import Requirement
 from smtpproxy.policy.selection import PolicyTried, trace_selection
+from smtpproxy.policy.tls_action import TlsCase, possible_tls
 from smtpproxy.session.terms import Terms
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from smtpproxy.policy.matching import Tried
     from smtpproxy.policy.messages import MessageRule
     from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
-    from smtpproxy.policy.selection import Address
     from smtpproxy.smtp.addresses import Path
 
 
@@ -77,6 +77,7 @@ class PolicyAnswer:
 
     Args:
         terms: the policy for this kind of port.
+        tls: what may happen to TLS instead of inspection, in the order in which it is looked for.
         plan: when upstream TLS is begun.
         offered_on_tls: whether the client is offered STARTTLS while upstream is on TLS, or offers it under ``mirror``.
         offered_in_clear: whether it is while upstream is in clear.
@@ -86,12 +87,18 @@ class PolicyAnswer:
     """
 
     terms: Terms
+    tls: tuple[TlsCase, ...]
     plan: Plan
     offered_on_tls: bool
     offered_in_clear: bool
     recipients: tuple[RecipientAnswer, ...]
     message_rules: tuple[MessageRule, ...]
     levels: tuple[RecipientEncryption, ...]
+
+    @property
+    def settled_tls(self) -> TlsAction | None:
+        """What happens to TLS whatever else is so, ``None`` if that depends."""
+        return _settled(self.tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +123,42 @@ def explain(question: Question, configuration: Configuration) -> Explanation:
     if selected is None:
         return Explanation(question, tried, None)
     terms = Terms.of(selected, question.kind, configuration.gateway.name)
-    judge = Judge(terms, question.source, _address(question.upstream(selected)))
-    return Explanation(question, tried, _policy_answer(question, terms, judge))
+    return Explanation(question, tried, _policy_answer(question, terms))
 
 
-def _address(upstream: Endpoint | None) -> Address | None:
-    """Return the address that upstream is dialled at, as far as the configuration and the question tell."""
-    try:
-        return ip_address(upstream.host) if upstream else None
-    except ValueError:
-        return None
-
-
-def _policy_answer(question: Question, terms: Terms, judge: Judge) -> PolicyAnswer:
-    action = terms.policy.action
-    rules = message_rules_for(question, action.message_rules)
-    levels = sorted(levels_in_reach(rules, action.tls_level_header), key=lambda level: level.value)
+def _policy_answer(question: Question, terms: Terms) -> PolicyAnswer:
+    policy = terms.policy
+    about = question.tls_question(policy)
+    tls = tuple(possible_tls(terms.tls_action, terms.tls_exceptions, about, question.unknown))
+    settled = _settled(tls)
+    passes = settled is TlsAction.ALLOW and not terms.implicit
+    upstream = question.upstream(policy)
+    address = address_of(upstream.host) if upstream else None
+    judge = Judge(terms, question.source, address, passes_starttls=passes)
+    is_read = passes or settled in _READ
+    rules = message_rules_for(question, policy.action.message_rules) if is_read else ()
+    levels = sorted(levels_in_reach(rules, policy.action.tls_level_header), key=lambda level: level.value)
     demanding = tuple(level for level in levels if level.demands_tls)
+    asked = question.recipients if is_read else ()
     return PolicyAnswer(
         terms=terms,
+        tls=tls,
         plan=judge.rulebook.plan,
         offered_on_tls=judge.offers(upstream_ready=True),
         offered_in_clear=judge.offers(upstream_ready=False),
-        recipients=tuple(_Inquiry(question, each, terms, judge).answer(demanding) for each in question.recipients),
+        recipients=tuple(_Inquiry(question, each, terms, judge).answer(demanding) for each in asked),
         message_rules=rules,
-        levels=tuple(levels),
+        levels=tuple(levels) if is_read else (),
     )
+
+
+def _settled(tls: Sequence[TlsCase]) -> TlsAction | None:
+    actions = {case.decision.action for case in tls}
+    return actions.pop() if len(actions) == 1 else None
+
+
+_READ: Final = frozenset({TlsAction.INSPECT, None})
+"""What happens to TLS where the gateway reads a session, or may do so."""
 
 
 def message_rules_for(question: Question, rules: Sequence[MessageRule]) -> tuple[MessageRule, ...]:
@@ -183,9 +200,11 @@ class _Inquiry:
         )
 
     def _outcomes(self, levels: Sequence[RecipientEncryption]) -> Iterator[Outcome]:
-        kind, plan, address = self._question.kind, self._judge.rulebook.plan, self._judge.rulebook.address
+        kind, rulebook, address = self._question.kind, self._judge.rulebook, self._judge.rulebook.address
         for client_tls in self._question.client_legs:
-            for case in cases_of(kind, plan, client_tls=client_tls):
+            if client_tls and rulebook.passes_starttls:
+                continue  # what is said inside is nobody's to judge
+            for case in cases_of(kind, rulebook, client_tls=client_tls):
                 legs = legs_of(case, self._terms, self._names, address, client_tls=client_tls)
                 verdict = self._judge.verdict(self._asked, legs)
                 asked = [(level, self._judge.message_verdict(self._asked, level, legs)) for level in levels]

@@ -10,14 +10,17 @@ from rich.tree import Tree
 
 from smtpproxy.admin.explaining.words import (
     PLANS,
+    REFUSED,
     fit_text,
     offer_text,
     path_text,
     requirement_texts,
     rule_text,
+    tls_texts,
     verdict_text,
 )
 from smtpproxy.policy.matching import Fit
+from smtpproxy.policy.model import TlsAction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +48,9 @@ def picture_of(explanation: Explanation) -> Tree:
     if answer is None:
         tree.add(Text("no policy takes this connection: it is closed", _REFUSED))
         return tree
+    _add_tls(tree, answer)
+    if not answer.recipients:
+        return tree
     tree.add(_labelled("plan", Text("TLS comes first on both legs" if answer.terms.implicit else PLANS[answer.plan])))
     tree.add(_labelled("STARTTLS is offered", Text(offer_text(answer))))
     for recipient in answer.recipients:
@@ -71,6 +77,19 @@ def _add_policies(tree: Tree, explanation: Explanation) -> None:
             branch.add(Text(f"{tried.policy.name} {found}", _CHOSEN))
         else:
             branch.add(Text(f"{tried.policy.name} is not: {tried.obstacle.value}", _PASSED_OVER))
+
+
+def _add_tls(tree: Tree, answer: PolicyAnswer) -> None:
+    *more, last = (Text(text) for text in tls_texts(answer))
+    branch = tree.add(_labelled("TLS", more[0] if more else last))
+    for text in [*more[1:], last] if more else ():
+        branch.add(text)
+    if answer.settled_tls is TlsAction.ALLOW:
+        inside = "what passes inside is seen by no encryption rule and no message rule"
+        clear = "" if answer.terms.implicit else "; mail in clear is judged all the same"
+        branch.add(Text(inside + clear, _OPEN))
+    elif answer.settled_tls in REFUSED:
+        branch.add(Text("no mail is taken", _REFUSED))
 
 
 def _add_recipient(tree: Tree, answer: RecipientAnswer) -> None:

@@ -68,15 +68,18 @@ class Judge:
         terms: the policy's.
         client: the client's address, ``None`` where it was not told.
         address: where upstream is dialled, ``None`` where that is not known.
+        passes_starttls: whether STARTTLS is the client's and upstream's own business.
 
     Attributes:
         rulebook: the rules that can apply.
     """
 
-    def __init__(self, terms: Terms, client: Address | None, address: Address | None) -> None:
+    def __init__(
+        self, terms: Terms, client: Address | None, address: Address | None, *, passes_starttls: bool = False
+    ) -> None:
         self._terms = terms
         self._known: set[str] = set()
-        self.rulebook = Rulebook(terms, client)
+        self.rulebook = Rulebook(terms, client, passes_starttls=passes_starttls)
         self.rulebook.connected(address)
         circumstances = Circumstances(_NOBODY, time.monotonic, time.time, _NOWHERE, client)
         self._recipients = Recipients(terms, circumstances, self.rulebook)
@@ -93,7 +96,7 @@ class Judge:
     def offers(self, *, upstream_ready: bool) -> bool:
         """Return whether the client is offered STARTTLS."""
         terms = self._terms
-        if terms.implicit or not terms.speaks_starttls:
+        if terms.implicit or not terms.speaks_starttls or self.rulebook.passes_starttls:
             return False
         return decide_offer(self.rulebook.rules, upstream_ready=upstream_ready)
 

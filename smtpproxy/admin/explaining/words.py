@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smtpproxy.admin.tls_treatment import decision_text, match_text
 from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.matching import Fit
+from smtpproxy.policy.model import TlsAction
 from smtpproxy.policy.rules import Mode, RecipientEncryption, SenderEncryption
+from smtpproxy.policy.tls_action import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +26,10 @@ PLANS = {
     Plan.MIRROR: "mirror: STARTTLS upstream when the client says STARTTLS",
     Plan.NEVER: "never: upstream stays in clear",
 }
+
+
+REFUSED = frozenset({TlsAction.DENY, TlsAction.DROP, TlsAction.BLOCK})
+"""What lets nobody in."""
 
 
 def path_text(path: Path) -> str:
@@ -60,10 +67,29 @@ def requirement_texts(answer: RecipientAnswer) -> Iterator[str]:
     yield recipient
 
 
+def tls_texts(answer: PolicyAnswer) -> Iterator[str]:
+    """Yield what happens to TLS in each case, and what that depends on."""
+    kind, exceptions = answer.terms.kind, answer.terms.tls_exceptions
+    for case in answer.tls:
+        text = decision_text(kind, case.decision)
+        number = case.decision.exception
+        if case.depends_on and number is not None:
+            who = " or ".join(_UNKNOWN[each] for each in Unknown if each in case.depends_on)
+            text += f", if {who} is of {match_text(exceptions[number - 1].match)}"
+        yield text if case is answer.tls[0] else f"else {text}"
+
+
+_UNKNOWN = {Unknown.SERVER_NAME: "the client's SNI", Unknown.DESTINATION: "the destination"}
+
+
 def offer_text(answer: PolicyAnswer) -> str:
     """Return when the client is offered STARTTLS."""
     if answer.terms.implicit:
         return "nothing: its connection begins with TLS"
+    if answer.settled_tls is TlsAction.ALLOW:
+        return "by upstream alone, and passes"
+    if answer.settled_tls in REFUSED:
+        return "never: nobody is let in"
     if not answer.terms.speaks_starttls:
         return "never: starttls or esmtp is not enabled"
     return {
