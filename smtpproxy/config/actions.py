@@ -23,7 +23,8 @@ from smtpproxy.config.references import check_reference
 from smtpproxy.config.rule_checks import check_rules
 from smtpproxy.config.section import part, problems
 from smtpproxy.config.shipped import ACTIONS, predefined
-from smtpproxy.config.tls_exceptions import check_exceptions, make_exceptions
+from smtpproxy.config.tls_exception_checks import check_exceptions
+from smtpproxy.config.tls_exceptions import make_exceptions
 from smtpproxy.policy.model import (
     ActionKind,
     Authentication,

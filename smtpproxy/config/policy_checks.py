@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.addresses import ANY, is_loopback
 from smtpproxy.config.gateway_file import PolicySection
-from smtpproxy.config.near import some
 from smtpproxy.config.policies import EMBEDDED, action_name, make_policy
 from smtpproxy.config.profile_checks import profile_notices
 from smtpproxy.config.references import check_reference
@@ -15,7 +14,8 @@ from smtpproxy.config.section import part
 from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
 from smtpproxy.config.telling import REPLACES_ADDRESS, telling_notice, telling_problem
-from smtpproxy.policy.model import ActionKind, Direction, InterceptionMode, PortKind, SourceAddress, TlsSupport
+from smtpproxy.config.tls_notices import tls_notices
+from smtpproxy.policy.model import ActionKind, Direction, InterceptionMode, PortKind, SourceAddress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +112,8 @@ class PolicyChecks:
         if hidden_by and policy.enabled:
             names = " and ".join(f"'{each.name}'" for each in hidden_by)
             self._notice(number, "name", f"never matches, since {names} before it takes all of its traffic; move it up")
-        self._notice_tls(number, policy)
+        for key, message in tls_notices(policy):
+            self._notice(number, key, message)
         self._check_keys(number, policy)
         for notice in profile_notices(policy, self._certificates.proxy_server if self._certificates else ()):
             self._notice(number, "proxy_action", f"in {policy.action.name} {notice}")
@@ -127,23 +128,6 @@ class PolicyChecks:
             self._problem(number, "send_client", problem)
         elif notice := telling_notice(policy):
             self._notice(number, "send_client", notice)
-
-    def _notice_tls(self, number: int, policy: Policy) -> None:
-        if policy.tls_support is TlsSupport.DISABLED:
-            message = (
-                f"disabled leaves port 465 unbound, so what tls.action of {policy.action.name} inspects never comes"
-            )
-            self._notice(number, "tls_support", message)
-            return
-        below = [
-            f"'{rule.name}' (sender {rule.sender.value}, recipient {rule.recipient.value})"
-            for rule in policy.action.starttls.rules
-            if rule.decides and not (rule.sender.demands_tls and rule.recipient.demands_tls)
-        ]
-        if below:
-            words = ("rule", "is") if len(below) == 1 else ("rules", "are")
-            message = f"on port 465 {words[0]} {some(below)} {words[1]} read as required on both sides"
-            self._notice(number, "proxy_action", message)
 
     def _check_addresses(self, number: int, policy: Policy, mode: InterceptionMode) -> None:
         if policy.upstream is None and mode in _NOT_TOLD:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smtpproxy.policy.model import SendClient
+from smtpproxy.policy.model import PortKind, SendClient, TlsAction
 
 if TYPE_CHECKING:
     from smtpproxy.policy.model import Policy
@@ -25,7 +25,18 @@ def telling_problem(policy: Policy, *, embedded: bool) -> str | None:
         return "the embedded server takes none of it; use none, or name a server"
     if how is SendClient.XCLIENT and not policy.action.esmtp.enabled:
         return f"xclient needs EHLO, and {policy.action.name} has esmtp.enabled: false; use proxy_v2"
+    if how is SendClient.XCLIENT and _passes_implicit_tls(policy):
+        return (
+            f"{policy.action.name} lets TLS of port 465 pass, where nobody could be told, and clients could say "
+            "XCLIENT themselves; use proxy_v2, or none of allow in tls"
+        )
     return None
+
+
+def _passes_implicit_tls(policy: Policy) -> bool:
+    tls = policy.action.tls
+    actions = {tls.action, *(exception.action for exception in tls.exceptions)}
+    return PortKind.SMTPS in policy.tls_support.ports and TlsAction.ALLOW in actions
 
 
 def telling_notice(policy: Policy) -> str | None:

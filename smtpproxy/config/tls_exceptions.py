@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from pydantic import Field
 
-from smtpproxy.config.entries import DESTINATION_SCHEMA, ENTRY, PLACE_SCHEMA, check_lists, resolve
+from smtpproxy.config.entries import DESTINATION_SCHEMA, ENTRY, PLACE_SCHEMA, resolve
 from smtpproxy.config.forms import Form, refusal, words
 from smtpproxy.config.lists import LIST
 from smtpproxy.config.problems import shown
@@ -20,8 +20,6 @@ from smtpproxy.policy.model import TlsAction, TlsException
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from smtpproxy.config.document import Document
-    from smtpproxy.config.problems import Report
     from smtpproxy.policy.entries import Entries
 
 MAX_EXCEPTIONS: Final = 1000
@@ -85,34 +83,3 @@ def make_exceptions(
 ) -> tuple[TlsException, ...]:
     """Return exceptions as policy knows them."""
     return tuple(TlsException(resolve(each.match, lists), each.action) for each in sections)
-
-
-def check_exceptions(document: Document, lists: Mapping[str, Entries], report: Report) -> None:
-    """Report each list that is not there, and notice exceptions that never match."""
-    for section in ("tls", "starttls"):
-        written = document.get(section, "exceptions")
-        hidden = False
-        for number, exception in enumerate(written if isinstance(written, list) else ()):
-            loc = (section, "exceptions", number)
-            check_lists(document, (*loc, "match"), lists, report)
-            match = exception.get("match") if isinstance(exception, dict) else None
-            texts = [each for each in match if isinstance(each, str)] if isinstance(match, list) else []
-            if hidden:
-                report.notice(document.problem(loc, "never matches, since an exception before it matches all"))
-            elif section == "starttls":
-                _notice_names(document, (*loc, "match"), texts, lists, report)
-            hidden = hidden or EVERYTHING in texts
-
-
-def _notice_names(
-    document: Document,
-    loc: tuple[str | int, ...],
-    texts: Sequence[str],
-    lists: Mapping[str, Entries],
-    report: Report,
-) -> None:
-    for number, text in enumerate(texts):
-        named = lists.get(text.removeprefix(LIST)) if text.startswith(LIST) else None
-        if named is not None and named.names_mailboxes and not named.names_networks:
-            message = f"{shown(text)} has no network, so nothing of it matches: with STARTTLS names come too late"
-            report.notice(document.problem((*loc, number), message))

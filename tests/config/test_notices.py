@@ -19,6 +19,15 @@ BESIDE = {
     "smtpproxy.yaml": POLICY,
     "lists/banks.txt": "bank.example\n*.bank.example\nme@c.example\n",
     "lists/partners.txt": "partner.example\n*.bank.example\nbank.example\nME@C.example\n",
+    "lists/people.txt": "me@c.example\n",
+    "lists/mixed.txt": "c.example\n192.0.2.0/24\n",
+    "proxy-actions/Allow.yaml": "kind: client\ntls: {action: allow}\n",
+    "proxy-actions/Deny.yaml": """\
+kind: client
+tls: {exceptions: [{match: [a.example], action: inspect}, {match: ["*"], action: deny}]}
+starttls: {exceptions: [{match: [192.0.2.0/24], action: allow}]}
+""",
+    "proxy-actions/Passing.yaml": "kind: client\nstarttls: {exceptions: [{match: [192.0.2.0/24], action: allow}]}\n",
     "lists/empty.txt": "# nobody yet\n",
     "proxy-actions/Many.yaml": f"kind: client\nstarttls: {{rules: [{MANY}, {{name: e}}]}}\n",
     "proxy-actions/Two.yaml": """\
