@@ -10,8 +10,9 @@ import click
 from smtpproxy.admin.check_online import check_online
 from smtpproxy.admin.exits import ExitStatus
 from smtpproxy.admin.options import configuration_option
-from smtpproxy.admin.suspected import suspicions_in
+from smtpproxy.admin.suspected import meets_inspection, suspicions_in
 from smtpproxy.config.load import load_configuration
+from smtpproxy.policy.model import InterceptionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def check(context: click.Context, configuration_file: Path, *, online: bool) -> 
     configuration = load_configuration(configuration_file)
     for notice in configuration.notices:
         click.echo(f"notice: {notice}")
-    for line in _suspected(configuration):
+    for line in _suspected(configuration, configuration_file.parent):
         click.echo(line)
     click.echo(f"ok: {_summary(configuration)}")
     if online:
@@ -53,8 +54,8 @@ def _tell_online(configuration: Configuration) -> ExitStatus:
     return status
 
 
-def _suspected(configuration: Configuration) -> Iterator[str]:
-    """Yield what the gateway's records say of clients that do not bear interception."""
+def _suspected(configuration: Configuration, folder: Path) -> Iterator[str]:
+    """Yield what the gateway's records say of clients that do not bear interception, and that still meet it."""
     if configuration.records is None:
         return
     try:
@@ -62,10 +63,14 @@ def _suspected(configuration: Configuration) -> Iterator[str]:
     except OSError as error:
         yield f"notice: {configuration.records}: cannot be read: {error.strerror}; what was suspected is not told"
         return
+    policies = {policy.name: policy for policy in configuration.policies}
+    is_explicit = configuration.interception.mode is InterceptionMode.EXPLICIT
     for suspicion in suspicions:
-        first, *more = suspicion.advice()
-        yield f"notice: {first}"
-        yield from more
+        policy = policies.get(suspicion.policy)
+        if policy is not None and meets_inspection(suspicion, policy):
+            first, *more = suspicion.advice(folder, policy.action.name, shares_address=is_explicit)
+            yield f"notice: {first}"
+            yield from more
 
 
 def _summary(configuration: Configuration) -> str:

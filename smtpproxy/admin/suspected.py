@@ -8,13 +8,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
+from smtpproxy.admin.ready_exception import ready_exception
+from smtpproxy.admin.tls_treatment import action_of, exceptions_of
+from smtpproxy.policy.model import PortKind, TlsAction
+from smtpproxy.policy.tls_action import TlsQuestion, decide_tls
 from smtpproxy.tls.names import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from smtpproxy.policy.model import Policy
 
 KIND: Final = "interception-suspected"
 MAX_OCTETS: Final = 8 * 1024 * 1024
@@ -35,7 +42,7 @@ class Suspicion:
         destination: the address that the client dialled.
         policy: that took it.
         proxy_action: of the policy.
-        port: ``smtp`` or ``smtps``.
+        port: the kind of port that the client dialled.
         evidence: what the client did.
         upstream_valid: whether upstream's chain is valid.
     """
@@ -46,12 +53,29 @@ class Suspicion:
     destination: str
     policy: str
     proxy_action: str
-    port: str
+    port: PortKind
     evidence: str
     upstream_valid: bool
 
-    def advice(self) -> Iterator[str]:
-        """Yield what is seen, and what can be done, a line each."""
+    @property
+    def section(self) -> str:
+        """Where in a proxy action the exceptions for it stand."""
+        return "tls" if self.port is PortKind.SMTPS else "starttls"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What exceptions know it by, the upstream's own first."""
+        hosts = (each.rpartition(":")[0].strip("[]") for each in (self.upstream, self.destination))
+        return tuple(dict.fromkeys(host for host in hosts if parse_address(host)))
+
+    def advice(self, folder: Path, action: str, *, shares_address: bool) -> Iterator[str]:
+        """Yield what is seen, and what can be done, a line each.
+
+        Args:
+            folder: of the main file.
+            action: the policy's proxy action of now.
+            shares_address: whether the client dialled the gateway itself.
+        """
         yield (
             f"{self.client} seems to check the certificate of {self.upstream}, which policy '{self.policy}' replaces: "
             f"{self.evidence}, last at {self.time}"
@@ -63,17 +87,23 @@ class Suspicion:
             "  if it does DANE or MTA-STS: turn that off there for this destination, and have the gateway demand it, "
             "by an encryption rule with recipient: dane or mta-sts, or by the policy's peer_policies"
         )
-        yield f"  or let it pass uninspected: {self._exception()}"
-        yield (
-            "  (exceptions come with a later version; until then only a route around the gateway keeps this client's "
-            "own check true)"
-        )
+        address = next(iter(self.addresses), None)
+        if address is None:
+            return
+        yield from ready_exception(folder, action, self.section, address)
+        if shares_address and address not in self.upstream:
+            yield (
+                f"  ({address} is the gateway's own address, so all passes that is dialled there: better name the "
+                "policy's upstream by its address, and let that pass)"
+            )
 
-    def _exception(self) -> str:
-        section = "tls" if self.port == "smtps" else "starttls"
-        host = self.upstream.rpartition(":")[0].strip("[]")
-        match = host if parse_address(host) else self.destination.rpartition(":")[0].strip("[]")
-        return f'exceptions: [{{match: ["{match}"], action: allow}}] below {section} in {self.proxy_action}'
+
+def meets_inspection(suspicion: Suspicion, policy: Policy) -> bool:
+    """Return whether a policy, as it is now, inspects what the client dialled."""
+    kind = suspicion.port
+    question = TlsQuestion(tuple(map(ip_address, suspicion.addresses)))
+    decision = decide_tls(action_of(policy.action, kind), exceptions_of(policy.action, kind), question)
+    return policy.enabled and kind in policy.tls_support.ports and decision.action is TlsAction.INSPECT
 
 
 def suspicions_in(records: Path, now: datetime) -> list[Suspicion]:
@@ -119,7 +149,7 @@ def _suspicion(document: dict[str, Any], now: datetime) -> Suspicion | None:
             destination=document["destination"],
             policy=document["policy"],
             proxy_action=document["proxy_action"],
-            port=document["port"],
+            port=PortKind(document["port"]),
             evidence=_evidence(document),
             upstream_valid=document["upstream_valid"],
         )

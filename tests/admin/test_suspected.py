@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import yaml
 
-from smtpproxy.admin.suspected import MAX_OCTETS, MAX_TOLD, suspicions_in
+from smtpproxy.admin.suspected import MAX_OCTETS, MAX_TOLD, meets_inspection, suspicions_in
+from smtpproxy.policy.entries import Entries
+from smtpproxy.policy.model import Policy, TlsAction, TlsException, TlsSupport
+from tests.session.playbook import Setting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,28 +87,108 @@ def test_no_more_than_a_few_are_told(records: Path) -> None:
     assert found[0].upstream == f"mx-{MAX_TOLD + 4}.test:25"
 
 
+def advice(records: Path, action: str = "Action", *, shares_address: bool = False) -> list[str]:
+    (found,) = suspicions_in(records, NOW)
+    return list(found.advice(records.parent, action, shares_address=shares_address))
+
+
+@pytest.fixture
+def action(records: Path) -> Path:
+    path = records.parent / "proxy-actions" / "Action.yaml"
+    path.parent.mkdir()
+    path.write_text("kind: client\nstarttls:\n  enabled: true\n")
+    return path
+
+
 @pytest.mark.parametrize(
-    ("fields", "exception"),
+    ("fields", "section", "match"),
     [
-        ({"upstream": "192.0.2.9:25"}, 'exceptions: [{match: ["192.0.2.9"], action: allow}] below starttls in Action'),
-        ({}, 'exceptions: [{match: ["192.0.2.1"], action: allow}] below starttls in Action'),
-        (
-            {"upstream": "[2001:db8::1]:465", "port": "smtps"},
-            'exceptions: [{match: ["2001:db8::1"], action: allow}] below tls in Action',
-        ),
+        ({"upstream": "192.0.2.9:25"}, "starttls", "192.0.2.9"),
+        ({}, "starttls", "192.0.2.1"),
+        ({"upstream": "[2001:db8::1]:465", "port": "smtps"}, "tls", "2001:db8::1"),
     ],
 )
-def test_the_ready_exception(records: Path, fields: dict[str, str], exception: str) -> None:
+def test_the_ready_exception(records: Path, action: Path, fields: dict[str, str], section: str, match: str) -> None:
     write(records, document(**fields))
+    pasted = paste(advice(records), action)
+    assert pasted[section]["exceptions"] == [{"match": [match], "action": "allow"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: client",
+        "kind: client\nstarttls: {enabled: true}\nesmtp: {}\n",
+        "kind: client\nstarttls:\n    rules: # none\n    - {name: a}\n\n# the end\n",
+        'kind: client\nstarttls:\n  exceptions: [{match: ["*"], action: inspect}]\n  enabled: true\n',
+        'kind: client\nstarttls:\n  exceptions:\n  # all\n  - match: ["*"]\n    action: inspect\nesmtp: {}\n',
+        "kind: client\nstarttls:\n  exceptions: []\n",
+        '{"kind": "client"}',
+    ],
+)
+def test_the_exception_fits_into_the_file_as_it_stands(records: Path, action: Path, text: str) -> None:
+    action.write_text(text)
+    write(records, document())
+    before = yaml.safe_load(text)
+    exceptions = [{"match": ["192.0.2.1"], "action": "allow"}, *before.get("starttls", {}).get("exceptions", ())]
+    wanted = {**before, "starttls": {**before.get("starttls", {}), "exceptions": exceptions}}
+    assert paste(advice(records), action) == wanted
+
+
+def paste(lines: list[str], file: Path) -> dict[str, Any]:
+    """Do what is said, and return what the file says then."""
+    where = next(number for number, line in enumerate(lines) if "let it pass uninspected" in line)
+    assert f" in {file}, and reload:" in lines[where]
+    place = re.search(r"put (behind|in place of) line (\d+)", lines[where])
+    assert place is not None
+    number = int(place.group(2))
+    kept = file.read_text().splitlines()
+    kept[number if place.group(1) == "behind" else number - 1 : number] = lines[where + 1 :]
+    return cast("dict[str, Any]", yaml.safe_load("\n".join(kept)))
+
+
+def test_a_predefined_action_is_cloned_first(records: Path) -> None:
+    write(records, document())
+    lines = advice(records, "SMTP-Outgoing.Standard")
+    where = next(number for number, line in enumerate(lines) if "clone proxy-action SMTP-Outgoing.Standard" in line)
+    assert "below starttls:" in lines[where]
+    assert yaml.safe_load("\n".join(lines[where + 1 :])) == {
+        "exceptions": [{"match": ["192.0.2.1"], "action": "allow"}]
+    }
+
+
+def test_an_address_of_the_gateways_own_lets_all_pass_and_that_is_told(records: Path, action: Path) -> None:
+    assert action.exists()
+    write(records, document())
+    assert any("is the gateway's own address" in line for line in advice(records, shares_address=True))
+    write(records, document(upstream="192.0.2.9:25"))
+    assert not any("is the gateway's own address" in line for line in advice(records, shares_address=True))
+
+
+def test_a_file_that_cannot_be_edited_has_no_ready_text(records: Path, action: Path) -> None:
+    action.write_text("kind: client\x85")
+    write(records, document())
+    assert "by an exception in starttls.exceptions:" in advice(records)[-1]
+
+
+def policy_of(*exceptions: TlsException, **changes: object) -> Policy:
+    policy = Setting(exceptions=exceptions).terms().policy
+    return replace(policy, **changes)  # type: ignore[arg-type]
+
+
+def test_what_is_not_inspected_any_more_is_not_told(records: Path) -> None:
+    write(records, document())
     (found,) = suspicions_in(records, NOW)
-    advice = list(found.advice())
-    assert f"  or let it pass uninspected: {exception}" in advice
-    assert any("come with a later version" in line for line in advice)
+    assert meets_inspection(found, policy_of())
+    assert meets_inspection(found, policy_of(TlsException(Entries.of(["192.0.2.9"]), TlsAction.ALLOW)))
+    assert not meets_inspection(found, policy_of(TlsException(Entries.of(["192.0.2.1"]), TlsAction.ALLOW)))
+    assert not meets_inspection(found, policy_of(enabled=False))
+    assert not meets_inspection(found, policy_of(tls_support=TlsSupport.REQUIRED))
 
 
-def test_an_upstream_that_is_not_valid_by_itself_may_be_refused_rightly(records: Path) -> None:
+def test_an_upstream_that_is_not_valid_by_itself_may_be_refused_rightly(records: Path, action: Path) -> None:
+    assert action.exists()
     write(records, document(upstream_valid=False, alert=None, evidence="left-after-handshake", sessions=3))
-    (found,) = suspicions_in(records, NOW)
-    first, second, *_ = found.advice()
+    first, second, *_ = advice(records)
     assert "it left at once inside TLS (3 sessions)" in first
     assert "refuses it rightly" in second

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import ssl
 import subprocess
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.lab.client import connect, send_stuffed
+from tests.integration.lab.client import Mode, connect, send_stuffed
 from tests.integration.lab.gateway import PROGRAMS, Gateway, Setup
+from tests.integration.lab.laboratory import trusting
 from tests.integration.lab.ports import HOST, wait_until
 
 if TYPE_CHECKING:
@@ -49,8 +52,37 @@ def test_a_client_that_trusts_other_authorities(gateway: Gateway, version: ssl.T
     assert "warning: client=127.0.0.1:" in gateway.log
     told = check(gateway)
     assert f"notice: 127.0.0.1 seems to check the certificate of {document['upstream']}" in told
-    assert 'exceptions: [{match: ["127.0.0.1"], action: allow}] below starttls in Action' in told
     assert "smtpproxy ca export" in told
+
+
+def paste_exception(gateway: Gateway) -> None:
+    """Do with a proxy action what ``check`` says."""
+    told = re.search(r"put (behind|in place of) line (\d+) in (\S+), and reload:\n((?:.*\n)*)ok: ", check(gateway))
+    assert told is not None
+    how, line, path, text = told.groups()
+    file, number = Path(path), int(line)
+    kept = file.read_text().splitlines()
+    kept[number if how == "behind" else number - 1 : number] = text.splitlines()
+    file.write_text("\n".join(kept) + "\n")
+
+
+@pytest.mark.parametrize("mode", ["starttls", "smtps"])
+def test_what_check_prints_lets_the_client_pass(lab: Lab, gateway: Gateway, mode: Mode) -> None:
+    verifying = trusting(lab.authorities.internet)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(gateway, mode, verifying)
+    wait_until(lambda: suspected(gateway) == 1, "the refusal is counted")
+    paste_exception(gateway)
+    gateway.reload()
+    with connect(gateway, mode, verifying) as client:  # upstream's own certificate, which it verifies
+        assert send_stuffed(client, b"hello\r\n")[0] == 250
+    wait_until(lambda: len(sessions(gateway)) == 2, "the tunnel has ended")
+    assert sessions(gateway)[1]["inspected"].startswith("no, because ")
+    assert "seems to check" not in check(gateway)
+
+
+def sessions(gateway: Gateway) -> list[dict[str, Any]]:
+    return [each for each in gateway.records if each["record"] == "session"]
 
 
 def test_a_client_that_leaves_inside_tls(lab: Lab, gateway: Gateway) -> None:
