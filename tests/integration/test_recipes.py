@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -198,3 +199,21 @@ def test_dane_and_mta_sts(lab: Lab) -> None:
     gateway = lab.gateway(lab.recorder(), setup)
     heard = answers(gateway, "a@mail.signed.example", "b@other.example")
     assert heard == [b"451 4.4.3", b"250 2.0.0"]
+
+
+def test_let_a_banks_tls_pass(lab: Lab) -> None:
+    gateway = lab.gateway(lab.recorder(), recipes.setup("let pass"))
+    own = {name: _shows_its_own(gateway, lab, name) for name in ("bank.example", "mx.bank.example", "other.example")}
+    assert own == {"bank.example": True, "mx.bank.example": True, "other.example": False}
+
+
+def _shows_its_own(gateway: Gateway, lab: Lab, server_name: str) -> bool:
+    """Whether a client on port 465 that asks for a name sees the certificate of upstream itself."""
+    context = trusting(lab.authorities.internet)
+    context.check_hostname = False
+    with socket.create_connection(("127.0.0.1", gateway.smtps_port), 20) as plain:
+        try:
+            context.wrap_socket(plain, server_hostname=server_name).close()
+        except ssl.SSLCertVerificationError:
+            return False
+    return True
