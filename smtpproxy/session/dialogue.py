@@ -227,6 +227,8 @@ class Dialogue:
             self._exchange.forward(Noop())  # its argument means nothing (RFC 5321 s4.1.1.9) and may be anything
         elif isinstance(command, Rset):
             self._exchange.forward(command)
+        elif self._exchange.upstream.takes_us_for_client:  # which may let us see what is not for the client's eyes
+            self._exchange.refuse(catalogue.OUT_OF_ORDER, "out-of-order")
         elif isinstance(command, Etrn) and not self._exchange.client.offered.offers("ETRN"):
             self._exchange.refuse(catalogue.NOT_IMPLEMENTED, "etrn-not-offered")
         elif refusal := self._exchange.judge_names():  # it may name a recipient, of any rule

@@ -148,6 +148,11 @@ class UpstreamOpening:
         """Whether it has not been dialled yet."""
         return self.state is UpstreamState.IDLE
 
+    @property
+    def takes_us_for_client(self) -> bool:
+        """Whether it must be told who the client is, and has not been: all that it is asked counts as our own."""
+        return self._introduction.is_due
+
     def forwarded_attributes(self, helo: bytes, *, extended: bool) -> tuple[Xforward, ...]:
         """Return what it can be told for its log, none if it offers no XFORWARD."""
         return self._introduction.attributes(self.capabilities, helo, extended=extended)

@@ -229,6 +229,46 @@ def test_ehlo_that_is_refused_behind_it_can_be_said_again() -> None:
     assert _to_client(book).startswith(b"250")
 
 
+@pytest.mark.parametrize("command", ["VRFY staff", "EXPN staff", "HELP"])
+def test_nothing_is_asked_in_the_gateways_own_name(command: str) -> None:
+    book = greeted(XCLIENT)
+    book >> client(command) << to_client("503 5.5.1 Bad sequence of commands")
+    book >> client("EHLO client.test") << to_upstream("EHLO client.test")
+    book >> upstream("550 5.7.1 not you") << to_upstream("HELO client.test")
+    book >> upstream("550 5.7.1 not you") << to_client("550 5.7.1 not you")
+    book >> client(command) << to_client("503 5.5.1 Bad sequence of commands")
+
+
+@pytest.mark.parametrize("command", ["VRFY staff", "EXPN staff", "HELP"])
+def test_what_is_asked_behind_it_is_asked_for_the_client(command: str) -> None:
+    book = told()
+    book >> client(command) << to_upstream(command)
+    book >> upstream("252 2.0.0 staff") << to_client("252 2.0.0 staff")
+
+
+def test_a_client_that_waits_for_its_names_answer_asks_behind_it() -> None:
+    book = greeted(XCLIENT)
+    book >> client("EHLO client.test\r\nVRFY staff") << to_upstream("EHLO client.test")
+    book >> upstream(ehlo_reply(POSTFIX)) << to_upstream(TOLD)
+    book >> upstream("220 mx.test ESMTP") << to_upstream("EHLO client.test")
+    book >> upstream(ehlo_reply("DSN")) << to_client(ehlo_reply("DSN,PIPELINING,SIZE 50000000,LIMITS RCPTMAX=1000"))
+    book << to_upstream("VRFY staff")
+
+
+@pytest.mark.parametrize("command", ["NOOP", "RSET"])
+def test_what_does_nothing_goes_before_it(command: str) -> None:
+    book = greeted(XCLIENT)
+    book >> client(command) << to_upstream(command)
+    book >> upstream("250 2.0.0 Ok") << to_client("250 2.0.0 Ok")
+    book >> client("QUIT") << to_upstream("QUIT")
+
+
+@pytest.mark.parametrize("how", [SendClient.NONE, SendClient.XFORWARD, SendClient.PROXY_V2])
+def test_elsewhere_anything_may_be_asked_at_once(how: SendClient) -> None:
+    book = greeted(Setting(send_client=how))
+    book >> client("VRFY staff") << to_upstream("VRFY staff")
+
+
 # XFORWARD
 
 
