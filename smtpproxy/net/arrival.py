@@ -38,12 +38,20 @@ def arrive(stream: Stream, mode: InterceptionMode) -> Arrival:
 
 
 def arrive_through(stream: Stream, header: Header) -> Arrival:
-    """Return who dialled what by a balancer's word; where it names nobody, the connection's own ends count."""
+    """Return who dialled what by a balancer's word; where it names nobody, the connection's own ends count.
+
+    Version 1 has no word for a balancer's own check: HAProxy names itself then.
+    """
     balancer = _plain(stream.peer_host, stream.peer_port)
     if isinstance(header, Proxied):
-        client, destination = header.client, header.destination
-        return Arrival(stream, _plain(client.host, client.port), _plain(destination.host, destination.port), balancer)
+        client, destination = _plain_end(header.client), _plain_end(header.destination)
+        if client != balancer:
+            return Arrival(stream, client, destination, balancer)
     return Arrival(stream, balancer, _plain(stream.local_host, stream.local_port), balancer, is_unnamed=True)
+
+
+def _plain_end(end: Endpoint) -> Endpoint:
+    return _plain(end.host, end.port)
 
 
 def _plain(host: str, port: int) -> Endpoint:

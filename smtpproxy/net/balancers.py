@@ -15,7 +15,7 @@ from smtpproxy.net.arrival import Arrival, arrive_through
 from smtpproxy.policy.model import PortKind
 from smtpproxy.policy.rules import Network
 from smtpproxy.policy.selection import plain_address
-from smtpproxy.proxy_header.header import Header, HeaderError, Proxied
+from smtpproxy.proxy_header.header import HeaderError
 from smtpproxy.proxy_header.reader import HeaderReader
 from smtpproxy.transport.stream import Ending, Stream
 
@@ -103,9 +103,9 @@ class Balancers:
         if self._of_balancer[pending.balancer] <= 0:
             del self._of_balancer[pending.balancer]
 
-    def told(self, kind: PortKind, stream: Stream, header: Header) -> None:
+    def told(self, kind: PortKind, arrival: Arrival) -> None:
         """Hand it on."""
-        self._arrived(kind, arrive_through(stream, header))
+        self._arrived(kind, arrival)
 
     def refused(self, stream: Stream, token: str, balancer: str, detail: str) -> None:
         """Close it."""
@@ -154,10 +154,8 @@ class _Pending:
             return
         if header is None:
             self._stream.read_at_most(self._reader.wanted)
-        elif isinstance(header, Proxied):
-            self._hand_on(header)
         else:
-            self._glance(header)
+            self._told(arrive_through(self._stream, header))
 
     def stream_finished(self, ending: Ending) -> bool:
         """A balancer that has said nothing only wanted to know whether anybody is there."""
@@ -187,23 +185,29 @@ class _Pending:
 
     # Inside
 
-    def _glance(self, header: Header) -> None:
+    def _told(self, arrival: Arrival) -> None:
+        if arrival.is_unnamed:
+            self._glance(arrival)
+        else:
+            self._hand_on(arrival)
+
+    def _glance(self, arrival: Arrival) -> None:
         """What the balancer sends next stays unread meanwhile."""
         self._stream.pause()
         self._deadline.cancel()
-        self._deadline = self._reactor.callLater(GLANCE_S, self._glanced, header)
+        self._deadline = self._reactor.callLater(GLANCE_S, self._glanced, arrival)
 
-    def _glanced(self, header: Header) -> None:
+    def _glanced(self, arrival: Arrival) -> None:
         if self._stream.has_ended():
             self.drop()
         else:
-            self._hand_on(header)
+            self._hand_on(arrival)
             self._stream.resume()
 
-    def _hand_on(self, header: Header) -> None:
+    def _hand_on(self, arrival: Arrival) -> None:
         self._settle()
         self._stream.read_at_most(None)
-        self._balancers.told(self._kind, self._stream, header)
+        self._balancers.told(self._kind, arrival)
 
     def _refuse(self, token: str, detail: str = "") -> None:
         self._settle()

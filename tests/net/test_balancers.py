@@ -134,6 +134,7 @@ class BalancerTests(ThroughBalancer):
         with warnings_given() as given:
             for octets in (b"", to_binary(Local()), to_line(Unknown())):
                 assert await deferToThread(everything, port, octets) == b""
+            assert await deferToThread(check_of_haproxy_by_version_1, port) == b""
         assert (given, self.records, self.gateway.sessions_begun) == ([], [], 0)
         assert not any(self.gateway.turned_away.values())
 
@@ -282,6 +283,15 @@ def everything(port: int, octets: bytes, source: str = "127.0.0.1") -> bytes:
         with reset_at_any_time():
             client.sendall(octets)
             client.shutdown(socket.SHUT_WR)
+        return rest_of(client)
+
+
+def check_of_haproxy_by_version_1(port: int) -> bytes:
+    """Connect, name our own connection, and leave; return all that comes."""
+    with connected(port) as client:
+        ends = Endpoint(*client.getsockname()), Endpoint(*client.getpeername())
+        client.sendall(to_line(Proxied(*ends)))
+        client.shutdown(socket.SHUT_WR)
         return rest_of(client)
 
 
