@@ -19,6 +19,7 @@ from smtpproxy.policy.model import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smtpproxy.admin.online.findings import Target
     from smtpproxy.admin.online.reach import Reached
     from smtpproxy.config.values import Configuration
 
@@ -42,6 +43,9 @@ def check_online(configuration: Configuration) -> Iterator[Finding]:
 def _upstream(reached: Reached) -> Finding:
     found, upstream = reached.found, reached.upstream
     head = f"upstream {upstream.target} ({', '.join(upstream.policies)})"
+    if upstream.introduces and found.takes_xclient is False:
+        text = f"problem: {head}: XCLIENT is not offered to this machine; clients of these policies are told 421"
+        return Finding(text, ExitStatus.PROTOCOL)
     if found.failure is not None:
         status = ExitStatus.UNAVAILABLE if found.failure.is_unreachable else ExitStatus.PROTOCOL
         return Finding(f"problem: {head}: {failure_text(found.failure)}{_consequence(status)}", status)
@@ -51,7 +55,12 @@ def _upstream(reached: Reached) -> Finding:
         return Finding(f"good: {head}: {found.facts.version.text if found.facts else ''}, certificate valid")
     said = "; ".join(verdict.text for verdict in verdicts)
     consequence = f"; {judged.gateway.text}" if judged.gateway else ""
-    return Finding(f"notice: {head}: {said}{consequence}; see: smtpproxy probe {upstream.target}")
+    return Finding(f"notice: {head}: {said}{consequence}; see: {_command_for(upstream.target)}")
+
+
+def _command_for(target: Target) -> str:
+    """Return the command that shows a server."""
+    return f"smtpproxy probe {'--proxy-header ' if target.proxied else ''}{target}"
 
 
 def _consequence(status: ExitStatus) -> str:

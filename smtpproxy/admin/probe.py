@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -65,6 +66,7 @@ _TARGET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)]|(?P<host>[^:\[\]]+
     metavar="DOMAIN",
     help="Judge the server by what this mail domain publishes too: MX, TLSA records, MTA-STS policy.",
 )
+@click.option("--proxy-header", "proxied", is_flag=True, help="Begin with a PROXY header, for a server that wants one.")
 @click.option("--once", is_flag=True, help="Do not come a second time to see whether the TLS session is resumed.")
 @format_option
 @click.pass_context
@@ -79,6 +81,7 @@ def probe_command(  # noqa: PLR0913 - options
     profile: str,
     timeout_s: float,
     domain: str | None,
+    proxied: bool,
     once: bool,
     output: str,
 ) -> None:
@@ -91,7 +94,7 @@ def probe_command(  # noqa: PLR0913 - options
     cannot be reached, 76 if there is no TLS to be had. With --domain, TLSA records that match are enough for 0, and
     what is published and not kept leads to 65.
     """
-    target = parse_target(server, kind, server_name)
+    target = replace(parse_target(server, kind, server_name), proxied=proxied)
     verifier = load_verifier(configuration_file, profile)
     means = Means(
         context=probing_context(verifier.profile, verifier.files),

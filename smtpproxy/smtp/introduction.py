@@ -60,6 +60,11 @@ class Xforward:
         return b"XFORWARD%b\r\n" % self.attributes
 
 
+def takes_address(offered: bytes | None) -> bool:
+    """Return whether a server takes a client's address; ``offered`` is as for `xclient_line`."""
+    return "ADDR" in _names(offered)
+
+
 def xclient_line(offered: bytes | None, who: Introduced) -> bytes | None:
     """Return XCLIENT with its CRLF, ``None`` for a server that takes no address of a client.
 
@@ -118,13 +123,17 @@ def _of_xforward(who: Introduced) -> dict[str, bytes]:
 
 def _attributes(offered: bytes | None, values: dict[str, bytes]) -> Iterator[bytes]:
     """Yield the attributes that are offered, each with a space before it."""
-    names = set() if offered is None else set(offered.decode("ascii", "replace").upper().split())
-    if "ADDR" not in names:
+    if not takes_address(offered):
         return
+    names = _names(offered)
     for name, value in values.items():
         encoded = _xtext(value)
         if name in names and 0 < len(encoded) <= MAX_VALUE_OCTETS:
             yield b" %b=%b" % (name.encode(), encoded)
+
+
+def _names(offered: bytes | None) -> frozenset[str]:
+    return frozenset((offered or b"").decode("ascii", "replace").upper().split())
 
 
 def _address(end: Endpoint) -> bytes:

@@ -11,6 +11,7 @@ from smtpproxy.admin.explaining.cases import CLIENT_TLS
 from smtpproxy.admin.explaining.verdicts import Judge, Verdict
 from smtpproxy.admin.online.findings import Findings, Stage, Target
 from smtpproxy.admin.online.publication import Publication, judge_by
+from smtpproxy.admin.online.reach import expects_header
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.encryption import Plan
 from smtpproxy.policy.legs import LegFacts, Reached
@@ -65,7 +66,7 @@ def domains_of(recipients: Iterable[Path]) -> list[str]:
 def target_of(terms: Terms, upstream: Endpoint, known: Iterable[Knowledge]) -> Target:
     """Return the upstream to dial, by the SNI that the gateway would send."""
     server_name = terms.upstream_name or _known_name(upstream.host, known)
-    return Target(upstream.host, upstream.port, terms.implicit, server_name)
+    return Target(upstream.host, upstream.port, terms.implicit, server_name, expects_header(terms.policy))
 
 
 def look(question: Question, terms: Terms, found: Findings, known: Mapping[str, Knowledge]) -> Now:
@@ -94,6 +95,8 @@ def _verdict(
 ) -> Verdict:
     if found.failure is not None and found.failure.stage in _NO_SESSION:
         return Verdict("session", catalogue.UPSTREAM_UNREACHABLE, f"upstream-{found.failure.token}")
+    if terms.introduces and found.takes_xclient is False:
+        return Verdict("session", catalogue.CLIENT_NOT_TOLD, "xclient-not-offered")
     legs = legs_found(found, terms, judge.rulebook.plan, client_tls=client_tls)
     return judge.verdict(judge.ask(question.sender, recipient), legs)
 

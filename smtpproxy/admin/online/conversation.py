@@ -1,6 +1,7 @@
 """Speak SMTP with a server over a blocking socket, in clear and inside TLS.
 
-Source: RFC 5321 s4.2 (replies); RFC 3207 s4 (nothing may come behind the 220).
+Source: RFC 5321 s4.2 (replies); RFC 3207 s4 (nothing may come behind the 220); HAProxy's doc/proxy-protocol.txt s2.2
+(LOCAL).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
 
+from smtpproxy.proxy_header.header import Local
+from smtpproxy.proxy_header.version_2 import to_binary
 from smtpproxy.smtp.replies import Reply, ReplyReader
 from smtpproxy.tls.facts import TlsFailure, TlsReason
 
@@ -59,6 +62,10 @@ class Conversation:
     def has_more(self) -> bool:
         """Whether something stands behind the last reply."""
         return self._reader.buffered > 0
+
+    def introduce(self) -> None:
+        """Say by a PROXY header that nobody else's connection comes here, as a balancer's health check does."""
+        self._send(to_binary(Local()))
 
     def reply(self) -> Reply:
         """Return the next reply.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from smtpproxy.smtp.capabilities import Capabilities
+from smtpproxy.smtp.introduction import XCLIENT, takes_address
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts
 from smtpproxy.tls.names import parse_address
@@ -21,12 +22,14 @@ class Target:
         port: the port.
         implicit: whether TLS comes first, as on port 465.
         server_name: the SNI to send and the name that the certificate should bear; ``host`` if left out.
+        proxied: whether a PROXY header comes before all else.
     """
 
     host: str
     port: int
     implicit: bool = False
     server_name: str | None = None
+    proxied: bool = False
 
     @property
     def name(self) -> str:
@@ -131,3 +134,9 @@ class Findings:
     evidence: Evidence = NO_EVIDENCE
     resumes: bool | None = None
     failure: Failure | None = None
+
+    @property
+    def takes_xclient(self) -> bool | None:
+        """Whether it lets us say by XCLIENT who a client is; ``None`` if it was not heard what it offers."""
+        heard = self.secured or self.clear
+        return None if heard is None else takes_address(heard.argument(XCLIENT))

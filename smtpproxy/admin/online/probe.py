@@ -107,7 +107,10 @@ class _Visit:
         addresses = addresses_of(self._target.host, self._target.port, self._deadline)
         self._stage = Stage.CONNECT
         with self._connect(addresses) as connected:
-            self._speak(Conversation(connected, self._deadline))
+            server = Conversation(connected, self._deadline)
+            if self._target.proxied:
+                server.introduce()
+            self._speak(server)
 
     def _connect(self, addresses: Sequence[str]) -> socket.socket:
         refused: OSError | None = None

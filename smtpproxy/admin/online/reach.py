@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from smtpproxy.admin.online.findings import Findings, Target
 from smtpproxy.admin.online.probe import Means, probe, probing_context
 from smtpproxy.admin.online.verifier import files_of
-from smtpproxy.policy.model import PortKind
+from smtpproxy.policy.model import PortKind, SendClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,11 +30,13 @@ class Upstream:
         target: whom to dial, and how.
         profile: the TLS profile that it is met with.
         policies: names of the policies that send mail there.
+        introduces: whether it is told by XCLIENT who the client is.
     """
 
     target: Target
     profile: TlsProfile
     policies: tuple[str, ...]
+    introduces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,13 @@ def upstreams_of(configuration: Configuration) -> list[Upstream]:
     Where a client's own destination is dialled there is none to name. The embedded server is left out: it is a part of
     the gateway, which need not run.
     """
-    policies: dict[tuple[Target, TlsProfile], list[str]] = {}
+    policies: dict[tuple[Target, TlsProfile, bool], list[str]] = {}
     for policy in configuration.policies:
+        introduces = policy.send_client is SendClient.XCLIENT
         for target, profile in _ways(policy):
             if (target.host, target.port) not in _embedded(configuration):
-                policies.setdefault((target, profile), []).append(policy.name)
-    return [Upstream(target, profile, tuple(names)) for (target, profile), names in policies.items()]
+                policies.setdefault((target, profile, introduces), []).append(policy.name)
+    return [Upstream(target, profile, tuple(names), how) for (target, profile, how), names in policies.items()]
 
 
 def reach(upstreams: Sequence[Upstream], configuration: Configuration, timeout_s: float = TIMEOUT_S) -> list[Reached]:
@@ -70,6 +73,11 @@ def reach(upstreams: Sequence[Upstream], configuration: Configuration, timeout_s
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         return list(pool.map(ask, upstreams))
+
+
+def expects_header(policy: Policy) -> bool:
+    """Return whether a policy's upstream is one that hears nothing before a PROXY header."""
+    return policy.send_client is SendClient.PROXY_V2
 
 
 def _embedded(configuration: Configuration) -> frozenset[tuple[str, int]]:
@@ -86,4 +94,4 @@ def _ways(policy: Policy) -> Iterator[tuple[Target, TlsProfile]]:
         if upstream and kind in policy.tls_support.ports:
             implicit = kind is PortKind.SMTPS
             profile = action.implicit_profile if implicit else action.starttls.profile
-            yield Target(upstream.host, upstream.port, implicit), profile
+            yield Target(upstream.host, upstream.port, implicit, proxied=expects_header(policy)), profile

@@ -68,6 +68,29 @@ def test_an_upstream_that_two_policies_share_is_dialled_once(home: Home, servers
     assert len(good.connections) == 1
 
 
+def test_an_upstream_that_must_take_xclient(home: Home, servers: Servers) -> None:
+    takes = servers.begin(script=Script(keywords=(b"XCLIENT NAME ADDR PORT",)))
+    lacks = servers.begin(script=Script(keywords=(b"XCLIENT NAME",)))
+    bare = servers.begin(script=Script(starttls=False))
+    for name, server in (("takes", takes), ("lacks", lacks), ("bare", bare)):
+        home.policy(name, upstream("localhost", server.smtp_port), {}, send_client="xclient")
+    home.policy("untold", upstream("localhost", lacks.smtp_port), {})
+    done = home.run("check", "--online")
+    lines = [line for line in done.stdout.splitlines() if "upstream localhost" in line]
+    assert [line.partition(":")[0] for line in lines] == ["good", "problem", "problem", "good"]
+    assert all("XCLIENT is not offered to this machine" in line for line in lines[1:3])
+    assert done.returncode == ExitStatus.PROTOCOL
+
+
+def test_the_command_that_shows_an_upstream_begins_as_the_gateway_does(home: Home, servers: Servers) -> None:
+    bad = servers.begin(make_leaf(None))
+    home.policy("told", upstream("localhost", bad.smtp_port), {}, send_client="proxy_v2")
+    home.policy("untold", upstream("localhost", bad.smtp_port), {})
+    lines = [line for line in home.run("check", "--online").stdout.splitlines() if "upstream localhost" in line]
+    assert len(lines) == len(bad.connections) == 2
+    assert lines[1].endswith(f"see: smtpproxy probe localhost:{bad.smtp_port}")
+
+
 def test_without_online_nobody_is_dialled(home: Home, servers: Servers) -> None:
     good = servers.begin()
     home.policy("one", upstream("localhost", good.smtp_port), {})

@@ -98,6 +98,15 @@ def test_it_leaves_as_it_should(servers: Servers) -> None:
     assert server.messages == []
 
 
+def test_a_server_that_wants_a_proxy_header_has_one_that_names_nobody(servers: Servers) -> None:
+    server = servers.begin()
+    look(servers, Target("localhost", server.smtp_port, proxied=True))
+    run(servers, f"localhost:{server.smtp_port}", "--proxy-header", "--once")
+    look(servers, Target("localhost", server.smtp_port))
+    local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+    assert [bytes(each.clear).startswith(local) for each in server.connections] == [True, True, False]
+
+
 def test_implicit_tls_and_another_name(servers: Servers) -> None:
     server = servers.begin()
     address = f"127.0.0.1:{server.smtps_port}"
