@@ -10,21 +10,22 @@ from tests.integration.lab.ports import HOST
 if TYPE_CHECKING:
     import ssl
 
-    from tests.integration.lab.gateway import Gateway
+    from tests.integration.lab.laboratory import Server
 
 Mode: TypeAlias = Literal["clear", "starttls", "smtps"]
 MODES: tuple[Mode, ...] = ("clear", "starttls", "smtps")
 _TIMEOUT_S = 30.0
 
 
-def connect(gateway: Gateway, mode: Mode, context: ssl.SSLContext) -> smtplib.SMTP:
-    """Return a client that has said EHLO, inside TLS where ``mode`` says so."""
+def connect(gateway: Server, mode: Mode, context: ssl.SSLContext, source: str = HOST) -> smtplib.SMTP:
+    """Return a client at ``source`` that has said EHLO, inside TLS where ``mode`` says so."""
+    ours = (source, 0)
     if mode == "smtps":
         client: smtplib.SMTP = smtplib.SMTP_SSL(
-            HOST, gateway.smtps_port, "client.test", timeout=_TIMEOUT_S, context=context
+            HOST, gateway.smtps_port, "client.test", timeout=_TIMEOUT_S, context=context, source_address=ours
         )
     else:
-        client = smtplib.SMTP(HOST, gateway.smtp_port, "client.test", timeout=_TIMEOUT_S)
+        client = smtplib.SMTP(HOST, gateway.smtp_port, "client.test", timeout=_TIMEOUT_S, source_address=ours)
     if mode == "starttls":
         client.starttls(context=context)
     client.ehlo()

@@ -43,6 +43,7 @@ class Setup:
         action: further keys of the proxy action.
         starttls: further keys of its ``starttls``; TLS that broke is not remembered unless they say so.
         policy: further keys of the policy.
+        interception: further keys of that section.
         main: further keys of the main file.
         lists: entries of each list by its name.
         stores: the main file's key.
@@ -62,6 +63,7 @@ class Setup:
     action: Mapping[str, Any] = field(default_factory=dict)
     starttls: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
+    interception: Mapping[str, Any] = field(default_factory=dict)
     main: Mapping[str, Any] = field(default_factory=dict)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stores: Mapping[str, Any] = field(default_factory=dict)
@@ -349,7 +351,12 @@ def _write_configuration(folder: Path, setup: Setup, upstream: Upstream, ports: 
 def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int]) -> dict[str, object]:
     return {
         "gateway": {"name": NAME, "workers": setup.workers, "drain_timeout": setup.drain_timeout},
-        "interception": {"mode": "explicit", "listen": [HOST], "ports": {"smtp": [ports[0]], "smtps": [ports[1]]}},
+        "interception": {
+            "mode": "explicit",
+            "listen": [HOST],
+            "ports": {"smtp": [ports[0]], "smtps": [ports[1]]},
+            **setup.interception,
+        },
         "policies": [
             {
                 "name": "Test policy",
