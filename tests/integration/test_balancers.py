@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -65,6 +66,18 @@ def test_mail_through_haproxy_is_its_clients(lab: Lab, gateway: Gateway, version
     for record in gateway.records:
         assert (record["client"], record["destination"]) == (f"{CLIENT}:{port}", f"{HOST}:{dialled}")
         assert record["balancer"].startswith(f"{HOST}:")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_is_the_same_with_several_workers(lab: Lab, version: str) -> None:
+    gateway = lab.gateway(lab.recorder(), replace(BEHIND_BALANCER, workers=2))
+    with balancer(gateway, version, Checks()) as haproxy:
+        haproxy.check_anew()
+        for mode in MODES:
+            with connect(haproxy, mode, lab.trusting_proxy, CLIENT) as client:
+                client.sendmail("a@client.test", ["b@upstream.test"], b"Subject: balanced\r\n\r\nhello\r\n")
+        wait_until(lambda: len(gateway.records) == 2 * len(MODES), "the sessions are on record")
+    assert {record["client"].partition(":")[0] for record in gateway.records} == {CLIENT}
 
 
 @pytest.mark.parametrize("header", [True, False])

@@ -15,6 +15,7 @@ import pytest
 from tests.integration.lab import haproxy, postfix
 from tests.integration.lab.client import MODES, Mode, connect
 from tests.integration.lab.gateway import PROGRAMS, Setup
+from tests.integration.lab.laboratory import trusting
 from tests.integration.lab.ports import HOST, wait_until
 from tests.integration.lab.postfix import DOMAIN, Postfix
 
@@ -154,6 +155,29 @@ def test_no_client_can_say_it(lab: Lab, servers: Servers, how: str, command: str
         assert client.docmd(command)[0] == 500
         queue_id = send(client)
     assert "192.0.2.1" not in servers.commands.received_header(queue_id)
+
+
+PASSES: Final[dict[Mode, dict[str, Any]]] = {
+    "starttls": {"starttls": {"exceptions": [{"match": [HOST], "action": "allow"}]}},
+    "smtps": {"action": {"tls": {"profile": "Profile", "action": "allow"}}},
+}
+
+
+@pytest.mark.parametrize(("how", "mode"), [("proxy_v2", "starttls"), ("proxy_v2", "smtps"), ("xclient", "starttls")])
+def test_a_client_whose_tls_passes_is_told_of_and_cannot_say_it_is_another(
+    lab: Lab, servers: Servers, how: str, mode: Mode
+) -> None:
+    server = servers.of(how)
+    gateway = lab.gateway(server, telling(how, **PASSES[mode]))
+    context = trusting(lab.authorities.internet)
+    with connect(gateway, mode, context, CLIENT) as client:
+        assert "xclient" not in client.esmtp_features
+        assert client.docmd("XCLIENT", "ADDR=192.0.2.1")[0] in {502, 503, 550}
+        client.ehlo("client.test")
+        queue_id, port = send(client), port_of(client)
+    assert f"{queue_id}: client=unknown[{CLIENT}]:{port}" in server.log
+    wait_until(lambda: len(gateway.records) == 1, "the session is on record")
+    assert gateway.records[0]["inspected"].startswith("no, because ")
 
 
 @pytest.mark.parametrize("mode", ["starttls", "smtps"])
