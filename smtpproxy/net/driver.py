@@ -66,6 +66,7 @@ from smtpproxy.session.events import (
 )
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.session import Session
+from smtpproxy.session.standing import Standing
 from smtpproxy.session.timers import Timer
 from smtpproxy.smtp import catalogue
 from smtpproxy.tls.facts import TlsFailure, TlsReason
@@ -118,6 +119,16 @@ class Driver:
         self._client_owner = ClientOwner(self)
         self._upstream_owner = UpstreamOwner(self)
         client.owner = self._client_owner
+
+    @property
+    def origin(self) -> Origin:
+        """Who is connected to whom."""
+        return self._origin
+
+    @property
+    def standing(self) -> Standing:
+        """How the session stands."""
+        return self._session.standing
 
     def start(self) -> None:
         """Begin the session."""

@@ -7,6 +7,7 @@ from smtpproxy.session.actions import Audit
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.legs import Leg
 from smtpproxy.session.outbox import Outbox
+from smtpproxy.session.standing import Standing
 from smtpproxy.session.terms import Circumstances
 from smtpproxy.session.transaction import Transaction
 from smtpproxy.session.upstream import UpstreamLeg
@@ -22,14 +23,14 @@ class Journal:
     """
 
     __slots__ = (
-        "_circumstances", "_client", "_faults", "_outbox", "_started_s", "_upstream", "removed",
+        "_circumstances", "_client", "_faults", "_heard_s", "_outbox", "_started_s", "_upstream", "removed",
         "transactions",
     )  # fmt: skip
 
     def __init__(self, circumstances: Circumstances, outbox: Outbox) -> None:
         self._circumstances = circumstances
         self._outbox = outbox
-        self._started_s = circumstances.clock()
+        self._started_s = self._heard_s = circumstances.clock()
         self._faults: dict[str, int] = {}
         self.removed: tuple[str, ...] = ()
         self.transactions = 0
@@ -41,6 +42,31 @@ class Journal:
     def now(self) -> float:
         """Return the session's time in seconds."""
         return self._circumstances.clock()
+
+    def heard(self) -> None:
+        """A peer said something."""
+        self._heard_s = self.now()
+
+    def standing(self, not_inspected_because: str | None) -> Standing:
+        """Return how the session stands."""
+        now_s = self.now()
+        return Standing(
+            client=self._client.state,
+            upstream=self._upstream.state,
+            helo=self._client.helo,
+            client_tls=self._client.facts,
+            upstream_tls=self._upstream.facts,
+            upstream_address=self._upstream.address,
+            downgraded=self._upstream.downgraded,
+            not_inspected_because=not_inspected_because,
+            transactions=self.transactions,
+            client_octets_in=self._client.octets_in,
+            client_octets_out=self._outbox.octets[Leg.CLIENT],
+            upstream_octets_in=self._upstream.octets_in,
+            upstream_octets_out=self._outbox.octets[Leg.UPSTREAM],
+            age_s=now_s - self._started_s,
+            idle_s=now_s - self._heard_s,
+        )
 
     def fault(self, token: str) -> None:
         """Count a fault of the client."""

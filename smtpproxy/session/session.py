@@ -55,6 +55,7 @@ from smtpproxy.session.outbox import Outbox
 from smtpproxy.session.recipients import Recipients
 from smtpproxy.session.rulebook import Rulebook
 from smtpproxy.session.sent import Sent
+from smtpproxy.session.standing import Standing
 from smtpproxy.session.states import CONTENT, ClientState, ClientStep
 from smtpproxy.session.terms import Circumstances, Terms
 from smtpproxy.session.timers import Timer
@@ -110,6 +111,11 @@ class Session(SessionFrame):
                 self._handle(event)
             self._go_on()
         return self._outbox.take()
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, for who looks on."""
+        return self._journal.standing(None if self._tunnel is None else self._tunnel.seen().because)
 
     def _go_on(self) -> None:
         """Whatever happened may have let the client's next line be heard, or its content be read on."""
@@ -252,6 +258,7 @@ class Session(SessionFrame):
     # Octets
 
     def _received(self, leg: Leg, data: bytes) -> None:
+        self._journal.heard()
         if leg is Leg.UPSTREAM:
             self._upstream.received(data)
         else:

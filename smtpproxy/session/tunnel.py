@@ -132,6 +132,7 @@ class Tunnel:
         return True
 
     def _pass_on(self, leg: Leg, data: bytes) -> None:
+        self._journal.heard()
         self._legs[leg].octets_in += len(data)
         try:
             (self._client if leg is Leg.CLIENT else self._upstream).feed(data)
