@@ -17,6 +17,8 @@ from twisted.internet import reactor as default_reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
+from smtpproxy.admin.control.server import ControlServer
+from smtpproxy.admin.control.service import Control, ControlMove
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.audit import Record
@@ -43,6 +45,7 @@ from smtpproxy.net.loops import Loops
 from smtpproxy.net.notify import Manager, Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
+from smtpproxy.net.running import LocalRunning
 from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
 from smtpproxy.peers.directories import Directories
@@ -155,17 +158,22 @@ def make_service(
     """
     require_openssl()
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
+    control = Control(lambda path: ControlServer(reactor, path, running))
     sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
-    workshop = Workshop(reactor, metrics, sts.policies)
+    workshop = Workshop(reactor, metrics, sts.policies, control=control)
     manager = find_manager()
     notifier = Notifier(reactor, manager.address)
     gateway = Gateway(reactor, workshop.make(configuration), Keeping(notifier, activated()))
     announcing = _announcing(gateway, notifier, manager, reactor)
     figures = Figures(gateway, workshop.records.tally, workshop.records.suspicions)
+    reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(_for_one_process(load())))
+    stopping = Stopping(reactor.stop, gateway.expire)
+    reload = announcing.reloads(reloading.request)
+    running = LocalRunning(gateway, figures, reloading, reload, stopping.request, configuration.file)
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
     blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), workshop.blocklist)
-    signals = _signals(gateway, workshop, load, announcing, reactor)
-    for service in (signals, sts, blocked, metrics, gateway, announcing):
+    signals = _signals(reload, stopping, reactor)
+    for service in (signals, sts, blocked, metrics, control, gateway, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
@@ -182,17 +190,9 @@ def _announcing(gateway: Gateway, notifier: Notifier, manager: Manager, reactor:
     return announcing
 
 
-def _signals(
-    gateway: Gateway,
-    workshop: Workshop,
-    load: Callable[[], Configuration],
-    announcing: Announcing,
-    reactor: Any,  # noqa: ANN401
-) -> Signals:
-    reloading = Reloading(gateway, workshop.records.reopen, lambda: workshop.make(_for_one_process(load())))
-    stopping = Stopping(reactor.stop, gateway.expire)
-    wishes = {
-        signal.SIGHUP: announcing.reloads(reloading.request),
+def _signals(reload: Callable[[], object], stopping: Stopping, reactor: Any) -> Signals:  # noqa: ANN401
+    wishes: dict[signal.Signals, Callable[[], object]] = {
+        signal.SIGHUP: reload,
         signal.SIGTERM: stopping.request,
         signal.SIGINT: stopping.request,
     }
@@ -259,6 +259,7 @@ class Workshop:
         metrics: moves to where each generation wants it.
         sts: MTA-STS policies, found as the newest generation says.
         signing: where the signing process listens; for configurations without the authorities' keys.
+        control: moves as the metrics do; none where a supervisor has it.
 
     Attributes:
         records: the record files.
@@ -271,9 +272,11 @@ class Workshop:
         metrics: Metrics,
         sts: StsPolicies,
         signing: str | None = None,
+        control: Control | None = None,
     ) -> None:
         self._reactor = reactor
         self._metrics = metrics
+        self._control = control
         self._sts = sts
         self._leaf_keys = make_leaf_keys()
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
@@ -300,6 +303,8 @@ class Workshop:
         """
         self._reactor.callFromThread(tell, configuration.notices)
         parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
+        if self._control is not None:
+            parts.append(ControlMove(self._control, configuration.control))
         if configuration.embedded is not None:
             parts.append(make_embedded(configuration.embedded, self._upstreams))
         mint, spools = self._mint(configuration), make_spools(configuration.spool, self._spool_usage)

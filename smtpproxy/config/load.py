@@ -85,7 +85,7 @@ def load_configuration(
     loader = ProfileLoader(documents, profiles, Home.of(path), report)
     gateway = part(GatewaySection, document, "gateway")
     certificates = CertificateLoader(document, Home.of(path), report, keys(gateway.workers if gateway else None))
-    assembly = _Assembly(document, Home.of(path), report, host_name or socket.gethostname(), certificates)
+    assembly = _Assembly(document, path.absolute(), report, host_name or socket.gethostname(), certificates)
     configuration = assembly.assemble(actions, own, lists, loader)
     report.conclude()
     if configuration is None:
@@ -97,10 +97,11 @@ class _Assembly:
     """Makes a configuration of the main file; sections are taken one by one, so that one mistake hides no other."""
 
     def __init__(
-        self, document: Document, home: Home, report: Report, host_name: str, certificates: CertificateLoader
+        self, document: Document, file: Path, report: Report, host_name: str, certificates: CertificateLoader
     ) -> None:
         self._document = document
-        self._home = home
+        self._file = file
+        self._home = Home.of(file)
         self._report = report
         self._host_name = host_name
         self._certificates = certificates
@@ -137,6 +138,7 @@ class _Assembly:
         if not (interception and certificates and gateway and records and spool and admin and resolver):
             return None
         return Configuration(
+            file=self._file,
             home=self._home.path,
             gateway=gateway,
             interception=_interception(interception),

@@ -32,7 +32,8 @@ from smtpproxy.transport.revocation import RevocationList
 def pack(configuration: Configuration) -> bytes:
     """Return what a worker needs of a configuration: all but what is told, shown and served once for all workers."""
     packed = BytesIO()
-    _Pickler(packed, pickle.HIGHEST_PROTOCOL).dump(replace(configuration, embedded=None, metrics=None, notices=()))
+    needed = replace(configuration, embedded=None, metrics=None, control=None, notices=())
+    _Pickler(packed, pickle.HIGHEST_PROTOCOL).dump(needed)
     return packed.getvalue()
 
 

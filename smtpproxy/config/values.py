@@ -103,6 +103,7 @@ class Configuration:
     """A configuration without mistakes.
 
     Args:
+        file: the main file, absolute.
         home: the folder that relative paths start at, absolute.
         gateway: the gateway itself.
         interception: where connections arrive.
@@ -121,6 +122,7 @@ class Configuration:
         notices: what an administrator should hear, each ``file:line:column: key: message``.
     """
 
+    file: Path
     home: Path
     gateway: Gateway
     interception: Interception

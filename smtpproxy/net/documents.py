@@ -47,13 +47,23 @@ def document_of(record: Record, time: str) -> str | None:
     """
     if isinstance(record, TlsRecord) and isinstance(record.outcome, TlsFacts):
         return None
-    kind, body = _body(record)
-    document = _encode({"schema": SCHEMA, "time": time, "record": kind, **_origin(record.origin), **body})
+    document = _encode(fields_of(record, time))
     if isinstance(record, TransactionRecord | SessionRecord):
         client, upstream = _tls(record.client_tls, "client"), _tls(record.upstream_tls, "upstream")
         legs = f'"client_tls":{client},"upstream_tls":{upstream}'
         return f"{document[:-1]},{legs}}}"
     return document
+
+
+def fields_of(record: Record, time: str) -> Document:
+    """Return a record's fields, without those of the legs' TLS.
+
+    Args:
+        record: any record.
+        time: when it was made, RFC 3339 in UTC.
+    """
+    kind, body = _body(record)
+    return {"schema": SCHEMA, "time": time, "record": kind, **origin_fields(record.origin), **body}
 
 
 def _body(record: Record) -> tuple[str, Document]:
@@ -72,7 +82,8 @@ def _body(record: Record) -> tuple[str, Document]:
             return "crash", {"reference": reference, "error": error}
 
 
-def _origin(origin: Origin) -> Document:
+def origin_fields(origin: Origin) -> Document:
+    """Return who is connected to whom by which policy."""
     return {
         "session": origin.session,
         "policy": origin.policy,
@@ -180,7 +191,12 @@ def _tls(facts: TlsFacts | None, leg: str) -> str:
 
 
 def _tls_document(facts: TlsFacts, leg: str) -> str:
-    fields = {
+    return _encode(tls_fields(facts, leg))
+
+
+def tls_fields(facts: TlsFacts, leg: str) -> Document:
+    """Return what a handshake established on a leg."""
+    return {
         "version": version_name(facts),
         "cipher": facts.cipher,
         "resumed": facts.resumed,
@@ -192,7 +208,6 @@ def _tls_document(facts: TlsFacts, leg: str) -> str:
         "names": list(facts.peer.dns_names + facts.peer.ip_addresses) if facts.peer else [],
         "fingerprint": facts.peer.fingerprint if facts.peer else None,
     }
-    return _encode(fields)
 
 
 _kept_tls = lru_cache(maxsize=MAX_KEPT_FACTS)(_tls_document)

@@ -21,13 +21,13 @@ class Figures:
 
     def __init__(self, gateway: Gateway, tally: Tally, suspicions: Suspicions) -> None:
         self.tally = tally
+        self.suspicions = suspicions
         self._gateway = gateway
-        self._suspicions = suspicions
 
     @property
     def interceptions_suspected(self) -> int:
         """How many sessions give reason to think that interception breaks what their client checks."""
-        return self._suspicions.sessions
+        return self.suspicions.sessions
 
     @property
     def caches(self) -> Mapping[str, CacheFigures]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from smtpproxy.net.balancers import HEADER_FAULTS, Balancers
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding, Listeners, Source
+from smtpproxy.net.listening import ListenError
 from smtpproxy.net.refusals import Refusals
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind, SourceAddress
 from smtpproxy.policy.selection import plain_address, select_policy
@@ -37,6 +39,14 @@ LOOP = "loop"
 _log = Logger(namespace="smtpproxy")
 
 
+class Work(Enum):
+    """What a gateway is at."""
+
+    RUNNING = "running"
+    DRAINING = "draining"  # it listens nowhere, and its sessions go on
+    STOPPING = "stopping"
+
+
 class Gateway(Service):
     """Listens and runs sessions.
 
@@ -48,6 +58,7 @@ class Gateway(Service):
     Attributes:
         sessions_begun: sessions that were begun.
         turned_away: connections that became no session, by the token of the reason.
+        work: what it is at.
     """
 
     def __init__(self, reactor: Any, first: Generation, source: Source | None = None) -> None:  # noqa: ANN401 - Twisted's
@@ -57,7 +68,8 @@ class Gateway(Service):
         self._own_ports: frozenset[int] = frozenset()
         self._admission = Admission()
         self._refusals = Refusals()
-        self._emptied: Deferred[None] | None = None
+        self._emptied: list[Deferred[None]] = []
+        self.work = Work.RUNNING
         self.sessions_begun = 0
         self.turned_away: Counter[str] = Counter(dict.fromkeys((BLOCKED, NO_POLICY, LOOP, *LIMITS, *HEADER_FAULTS), 0))
         self._balancers = Balancers(reactor, self._take, self.turned_away)
@@ -78,6 +90,11 @@ class Gateway(Service):
         return self._generations[0]
 
     @property
+    def generations(self) -> tuple[Generation, ...]:
+        """Those that have sessions or will have them, the oldest first."""
+        return tuple(self._generations)
+
+    @property
     def sessions_running(self) -> int:
         """How many sessions there are, of all generations."""
         return sum(len(generation.sessions) for generation in self._generations)
@@ -85,7 +102,8 @@ class Gateway(Service):
     @property
     def status(self) -> str:
         """What it is at, in a few words."""
-        return f"{self.sessions_running} sessions, generation {self.newest.number}"
+        draining = ", draining" if self.work is Work.DRAINING else ""
+        return f"{self.sessions_running} sessions, generation {self.newest.number}{draining}"
 
     # The service
 
@@ -108,6 +126,7 @@ class Gateway(Service):
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Stop listening, end idle sessions, let messages under way end, then close."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self.work = Work.STOPPING
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -123,10 +142,44 @@ class Gateway(Service):
     async def _wait_for_sessions(self, seconds: float) -> None:
         _log.info("stopping: {count} sessions have {seconds:g} s to end", count=self.sessions_running, seconds=seconds)
         deadline = self._reactor.callLater(seconds, self.expire)
-        self._emptied = Deferred()
-        await self._emptied
+        await self.when_empty()
         if deadline.active():
             deadline.cancel()
+
+    def when_empty(self) -> Deferred[None]:
+        """Return what is called back as soon as there is no session."""
+        emptied: Deferred[None] = Deferred()
+        self._emptied.append(emptied)
+        self._tell_if_empty()
+        return emptied
+
+    def _tell_if_empty(self) -> None:
+        if self._emptied and not self.sessions_running:
+            emptied, self._emptied = self._emptied, []
+            for each in emptied:
+                each.callback(None)
+
+    def drain(self) -> None:
+        """Listen nowhere until `resume`; whoever has connected is served, and every session goes on to its own end."""
+        if self.work is Work.RUNNING:
+            self.work = Work.DRAINING
+            _log.info("draining: {count} sessions go on, and no new ones begin", count=self.sessions_running)
+            self._listen(self.newest)
+
+    def resume(self) -> None:
+        """Listen again.
+
+        Raises:
+            ListenError: somebody else has taken a port meanwhile; then nothing has changed.
+        """
+        if self.work is Work.DRAINING:
+            self.work = Work.RUNNING
+            try:
+                self._listen(self.newest)
+            except ListenError:
+                self.work = Work.DRAINING
+                raise
+            _log.info("no longer draining")
 
     def expire(self) -> None:
         """Have every session end now, whatever it is at; each is on record."""
@@ -140,8 +193,7 @@ class Gateway(Service):
         await DeferredList(self._listeners.close_when_empty())
         if self.sessions_running:
             _log.info("given up: {count} sessions run to their end", count=self.sessions_running)
-            self._emptied = Deferred()
-            await self._emptied
+            await self.when_empty()
 
     # A new generation
 
@@ -180,7 +232,7 @@ class Gateway(Service):
             self._make_room(self._generations[0])
 
     def _listen(self, generation: Generation) -> None:
-        self._listeners.change(generation.binds)
+        self._listeners.change(() if self.work is Work.DRAINING else generation.binds)
         self._own_ports = frozenset(port for _host, port in self.addresses.values())
 
     def _make_room(self, oldest: Generation) -> None:
@@ -269,9 +321,7 @@ class Gateway(Service):
         generation.sessions.discard(driver)
         self._admission.release(policy.action, source)
         self._end_if_over(generation)
-        if self._emptied is not None and not self.sessions_running:
-            emptied, self._emptied = self._emptied, None
-            emptied.callback(None)
+        self._tell_if_empty()
 
 
 def _ends(terms: Terms, arrival: Arrival) -> Ends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from twisted.application.service import Service
@@ -30,12 +31,13 @@ class Generation:
 
     Attributes:
         number: counts the configurations that came into force, from 1.
+        begun_s: when it came into force, in seconds since the epoch; 0 before.
         sessions: those that began under it.
     """
 
     __slots__ = (
-        "__weakref__", "_parts", "_terms", "binds", "drain_timeout_s", "equipment", "mode", "number", "policies",
-        "sessions", "trusted_balancers",
+        "__weakref__", "_parts", "_terms", "begun_s", "binds", "drain_timeout_s", "equipment", "gateway_name", "mode",
+        "number", "policies", "sessions", "trusted_balancers",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -51,6 +53,8 @@ class Generation:
         parts: Sequence[Service] = (),
     ) -> None:
         self.number = 1
+        self.begun_s = 0.0
+        self.gateway_name = gateway_name
         self.mode = mode
         self.trusted_balancers = tuple(trusted_balancers)
         self.policies = tuple(policies)
@@ -78,6 +82,7 @@ class Generation:
 
     def begin(self) -> None:
         """Start every part."""
+        self.begun_s = time.time()
         for part in self._parts:
             part.startService()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Protocol, TypeVar
 
@@ -54,6 +56,19 @@ class Adopter(Protocol):
         """Go over, or raise and stay."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A reload that is over.
+
+    Args:
+        ended_s: when, in seconds since the epoch.
+        mistakes: what refused it; none if what was loaded is in force.
+    """
+
+    ended_s: float
+    mistakes: tuple[str, ...]
+
+
 class Reloading:
     """Reloads on request, one at a time.
 
@@ -61,9 +76,13 @@ class Reloading:
         gateway: adopts what was loaded.
         reopen: has the record files opened anew, whatever comes of the load; called in a thread.
         load: makes what is to be adopted of the configuration as it is now; called in a thread.
+
+    Attributes:
+        last: the reload that ended last, ``None`` before the first.
     """
 
     def __init__(self, gateway: Adopter, reopen: Callable[[], None], load: Callable[[], Loaded]) -> None:
+        self.last: Reload | None = None
         self._gateway = gateway
         self._reopen = reopen
         self._load = load
@@ -90,6 +109,7 @@ class Reloading:
         while self._asked:
             asked, self._asked = self._asked, []
             mistakes = await self._reload()
+            self.last = Reload(time.time(), tuple(mistakes))
             for over in asked:
                 over.callback(list(mistakes))
         self._state = _State.IDLE

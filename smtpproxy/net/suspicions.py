@@ -10,6 +10,7 @@ Source: RFC 8446 s6.2 (alerts for certificates); RFC 7672 s2.2 and RFC 8461 s5 (
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -35,6 +36,9 @@ MAX_KEPT: Final = 4096
 MAX_FAILED: Final = 64
 """Handshakes that failed a moment ago: the session's last record follows at once."""
 
+MAX_RECENT: Final = 10
+"""Pairs that can be told of when somebody asks."""
+
 _LEFT: Final = frozenset({"quit", *(f"client-{ending.value}" for ending in Ending)})
 
 
@@ -47,20 +51,28 @@ class Suspicions:
 
     Args:
         monotonic: a clock that is never set, in seconds.
+        wall: the time of day, in seconds since the epoch.
 
     Attributes:
         sessions: how many gave reason to suspect it.
     """
 
-    __slots__ = ("_alerts", "_mailing", "_monotonic", "_pairs", "_told_s", "sessions")
+    __slots__ = ("_alerts", "_mailing", "_monotonic", "_pairs", "_recent", "_told_s", "_wall", "sessions")
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self.sessions = 0
         self._monotonic = monotonic
+        self._wall = wall
+        self._recent: OrderedDict[_Pair, tuple[float, InterceptionSuspected]] = OrderedDict()
         self._alerts: Lru[str, str] = Lru(MAX_FAILED)
         self._mailing: Lru[str, bool] = Lru(MAX_KEPT)
         self._pairs: Lru[_Pair, int] = Lru(MAX_KEPT)
         self._told_s: Lru[str, float] = Lru(MAX_KEPT)
+
+    @property
+    def recent(self) -> list[tuple[float, InterceptionSuspected]]:
+        """What was suspected last of a few pairs of client and destination, the newest first, each with its time."""
+        return list(reversed(self._recent.values()))
 
     def see(self, record: Record) -> InterceptionSuspected | None:
         """Take a record; return what is to be told, which is little: once an hour of a destination."""
@@ -110,13 +122,22 @@ class Suspicions:
         )
 
     def _news(self, record: SessionRecord, alert: str | None, count: int) -> InterceptionSuspected | None:
+        valid = record.upstream_tls is not None and record.upstream_tls.chain is Chain.VALID
+        evidence = Evidence.ALERT if alert else Evidence.LEFT
+        suspected = InterceptionSuspected(record.origin, evidence, alert or "", count, valid)
+        self._remember(suspected)
         told_s, now_s = self._told_s.get(record.origin.upstream), self._monotonic()
         if told_s is not None and now_s < told_s + PAUSE_S:
             return None
         self._told_s.put(record.origin.upstream, now_s)
-        valid = record.upstream_tls is not None and record.upstream_tls.chain is Chain.VALID
-        evidence = Evidence.ALERT if alert else Evidence.LEFT
-        return InterceptionSuspected(record.origin, evidence, alert or "", count, valid)
+        return suspected
+
+    def _remember(self, suspected: InterceptionSuspected) -> None:
+        pair = _pair(suspected.origin)
+        self._recent[pair] = self._wall(), suspected
+        self._recent.move_to_end(pair)
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
 
 
 def _pair(origin: Origin) -> _Pair:

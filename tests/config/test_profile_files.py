@@ -173,6 +173,7 @@ def test_another_process_has_the_same_of_it(home: Path) -> None:
         configuration,
         embedded=None,
         metrics=None,
+        control=None,
         notices=(),
         certificates=copy.certificates,
         profiles=copy.profiles,

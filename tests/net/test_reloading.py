@@ -4,8 +4,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet import reactor
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
@@ -74,19 +73,18 @@ class ReloadingTests(TestCase):
         """Reload, and return what the log has of it."""
         with capturedLogs() as events:
             self.house.go_on.clear()
-            self.reloading.request()
+            self.answer = self.reloading.request()
             meanwhile()
             self.house.go_on.set()
-            await self.rest()
+            self.mistakes = await self.answer
         return [str(event["log_format"]).format(**event) for event in events]
-
-    async def rest(self) -> None:
-        while self.reloading._state.name != "IDLE":
-            await deferLater(reactor, 0.001, lambda: None)
 
     async def test_the_gateway_adopts_what_was_loaded_in_another_thread(self) -> None:
         before = sys.getswitchinterval()
+        assert self.reloading.last is None
         assert await self.reload() == ["reload begun"]
+        assert self.mistakes == []
+        assert self.reloading.last is not None
         assert self.house.newest is self.house.made[0]
         assert threading.main_thread() not in self.house.threads
         assert sys.getswitchinterval() == before
@@ -99,6 +97,9 @@ class ReloadingTests(TestCase):
             "a.yaml:3:4: two",
             "reload refused, generation 1 goes on",
         ]
+        assert self.mistakes == ["a.yaml:1:2: one", "a.yaml:3:4: two"]
+        assert self.reloading.last is not None
+        assert self.reloading.last.mistakes == ("a.yaml:1:2: one", "a.yaml:3:4: two")
         assert self.house.made == []
 
     async def test_record_files_that_cannot_be_opened_refuse_what_was_loaded(self) -> None:
@@ -131,13 +132,36 @@ class ReloadingTests(TestCase):
         assert [each.ended for each in self.house.made] == [True]
 
     async def test_what_is_asked_for_meanwhile_is_done_once_behind_it(self) -> None:
-        def ask_again() -> None:
-            for _ in range(5):
-                self.reloading.request()
+        asked: list[Deferred[list[str]]] = []
 
-        log = await self.reload(ask_again)
-        assert log == ["reload begun"] * 2
+        def ask_again() -> None:
+            asked.extend(self.reloading.request() for _ in range(5))
+
+        with capturedLogs() as events:
+            await self.reload(ask_again)
+            assert not any(each.called for each in asked)
+            await gatherResults(asked)
+        assert len(events) == 2
         assert self.house.newest is self.house.made[1]
+
+    async def test_each_request_gets_the_answer_of_the_reload_that_began_behind_it(self) -> None:
+        asked: list[Deferred[list[str]]] = []
+
+        def break_and_ask() -> None:
+            asked.append(self.reloading.request())
+            self.answer.addCallback(lambda mistakes: self.house.broken.update(load=SmtpProxyError("later")) or mistakes)
+
+        await self.reload(break_and_ask)
+        assert self.mistakes == []
+        assert await asked[0] == ["later"]
+        assert self.house.newest is self.house.made[0]
+
+    async def test_whoever_asks_when_an_answer_comes_gets_a_reload_of_its_own(self) -> None:
+        asked: list[Deferred[list[str]]] = []
+        again = self.reloading.request().addCallback(lambda _: asked.append(self.reloading.request()))
+        await again
+        assert await asked[0] == []
+        assert len(self.house.made) == 2
 
     async def test_a_stopping_gateway_adopts_nothing(self) -> None:
         def stop() -> None:
@@ -146,3 +170,4 @@ class ReloadingTests(TestCase):
         assert (await self.reload(stop))[1:] == ["the gateway is stopping", "reload refused, generation 1 goes on"]
         assert [each.ended for each in self.house.made] == [True]
         assert await self.reload() == ["reload not begun, the gateway is stopping"]
+        assert self.mistakes == ["the gateway is stopping"]

@@ -1,0 +1,1 @@
+"""The control socket: how administrators reach the running gateway."""
