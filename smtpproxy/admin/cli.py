@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from smtpproxy import __version__
+from smtpproxy.admin.blocked import blocked
 from smtpproxy.admin.ca import ca
 from smtpproxy.admin.certificate import certificate
 from smtpproxy.admin.check import check
@@ -15,13 +16,16 @@ from smtpproxy.admin.clone import clone
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
 from smtpproxy.admin.explain import explain_command
 from smtpproxy.admin.firewall import firewall
+from smtpproxy.admin.health import health
 from smtpproxy.admin.init import init
 from smtpproxy.admin.policies import policies
 from smtpproxy.admin.probe import probe_command
 from smtpproxy.admin.rule_data import list_
 from smtpproxy.admin.rules import rules
+from smtpproxy.admin.running_state import sessions, status
 from smtpproxy.admin.schema import schema
 from smtpproxy.admin.show_config import show_config
+from smtpproxy.admin.telling import drain, reload_command
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.errors import SmtpProxyError
 
@@ -38,6 +42,7 @@ def commands() -> None:
 _COMMANDS = (
     init, check, explain_command, probe_command, policies, rules, list_, clone, ca, certificate, firewall, schema,
     show_config,
+    status, sessions, reload_command, drain, blocked, health,
 )  # fmt: skip
 
 for _command in _COMMANDS:

@@ -114,7 +114,7 @@ def suspicions_in(records: Path, now: datetime) -> list[Suspicion]:
     """
     found: dict[tuple[str, str], Suspicion] = {}
     for document in _documents(records):
-        suspicion = _suspicion(document, now)
+        suspicion = suspicion_of(document, now)
         if suspicion is not None:
             found.pop((suspicion.client, suspicion.upstream), None)
             found[suspicion.client, suspicion.upstream] = suspicion
@@ -138,7 +138,8 @@ def _documents(records: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _suspicion(document: dict[str, Any], now: datetime) -> Suspicion | None:
+def suspicion_of(document: dict[str, Any], now: datetime) -> Suspicion | None:
+    """Return what a record tells, ``None`` if it is of another kind, too old, or of another version's form."""
     try:
         if document["record"] != KIND or now - datetime.fromisoformat(document["time"]) > MAX_AGE:
             return None

@@ -226,6 +226,33 @@ class Gateway:
             check=False,
         )
 
+    def tell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours for this gateway."""
+        return subprocess.run(
+            [PROGRAMS / "smtpproxy", *words, "--config", self.configuration],
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ask(self, *words: str) -> Any:  # noqa: ANN401 - each command has its own
+        """Return what a command answers as JSON."""
+        done = self.tell(*words, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @property
+    def control(self) -> Path:
+        """Where its control socket is."""
+        return self.home / "var" / "control.sock"
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself, and return its exit status."""
+        self._told_to_end = True
+        return self._process.wait(30)
+
     def edit(self, change: Callable[[dict[str, Any]], None], file: str = "smtpproxy.yaml") -> None:
         """Change what is in a configuration file."""
         path = self.home / "config" / file
