@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,10 +17,10 @@ from smtpproxy.admin.options import format_option
 from smtpproxy.admin.reached import gateway_options, reach
 from smtpproxy.admin.running_words import counted, gap, octets, on_leg, reload_words, state_words
 from smtpproxy.admin.suspected import suspicion_of
+from smtpproxy.policy.model import InterceptionMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 
 @click.command()
@@ -79,11 +80,12 @@ def _worker(worker: dict[str, Any]) -> str:
 
 
 def _suspected(answer: dict[str, Any]) -> Iterator[str]:
-    now = datetime.now(UTC)
+    now, folder = datetime.now(UTC), Path(answer["configuration"]).parent
+    is_explicit = answer["mode"] == InterceptionMode.EXPLICIT.value
     for document in answer["suspected"]:
         suspicion = suspicion_of(document, now)
         if suspicion is not None:
-            first, *more = suspicion.advice()
+            first, *more = suspicion.advice(folder, suspicion.proxy_action, shares_address=is_explicit)
             yield f"warning: {first}"
             yield from more
 
