@@ -64,6 +64,7 @@ from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
 from smtpproxy.spool import Spools, SpoolUsage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.contexts import Contexts
+from smtpproxy.transport.descriptors import make_room, needed, shortfall
 from smtpproxy.transport.openssl import require_openssl
 from smtpproxy.workers.cores import count_workers
 
@@ -212,6 +213,15 @@ def tell(notices: Sequence[str]) -> None:
         _log.warn("{notice}", notice=notice)
 
 
+def _make_room(configuration: Configuration) -> list[str]:
+    """Have as many descriptors as can be had; return what to tell if they do not suffice."""
+    wanted = needed(configuration.max_sessions)
+    if raised := make_room(wanted):
+        _log.info("limit of descriptors raised from {soft} to {hard}", soft=raised[0], hard=raised[1])
+    lack = shortfall(wanted)
+    return [lack] if lack else []
+
+
 def _all_of(first: Callable[[Record], None], *others: Callable[[Record], None]) -> Callable[[Record], None]:
     """Return what has a record taken by all of them; one alone is called without a price."""
 
@@ -301,7 +311,7 @@ class Workshop:
             OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
                 made.
         """
-        self._reactor.callFromThread(tell, configuration.notices)
+        self._reactor.callFromThread(tell, [*configuration.notices, *_make_room(configuration)])
         parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
         if self._control is not None:
             parts.append(ControlMove(self._control, configuration.control))

@@ -13,6 +13,7 @@ from smtpproxy.admin.options import configuration_option
 from smtpproxy.admin.suspected import meets_inspection, suspicions_in
 from smtpproxy.config.load import load_configuration
 from smtpproxy.policy.model import InterceptionMode
+from smtpproxy.transport.descriptors import needed, shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,8 @@ def check(context: click.Context, configuration_file: Path, *, online: bool) -> 
     configuration = load_configuration(configuration_file)
     for notice in configuration.notices:
         click.echo(f"notice: {notice}")
+    if lack := shortfall(needed(configuration.max_sessions)):
+        click.echo(f"notice: {lack}")
     for line in _suspected(configuration, configuration_file.parent):
         click.echo(line)
     click.echo(f"ok: {_summary(configuration)}")

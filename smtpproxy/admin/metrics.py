@@ -98,6 +98,10 @@ class Figures(Protocol):
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by reason."""
 
+    @property
+    def accept_pauses(self) -> int:
+        """How often nothing was accepted for a while, for want of descriptors or memory."""
+
 
 def registry_of(figures: Figures) -> CollectorRegistry:
     """Return a registry of the gateway's metrics and of those that every process has."""
@@ -143,6 +147,11 @@ class GatewayCollector(Collector):
             "Connections that became no session.",
             ("reason",),
             _one_label(figures.turned_away),
+        )
+        yield CounterMetricFamily(
+            "smtpproxy_accept_pauses",
+            "Times that nothing was accepted for a while, for want of descriptors or memory.",
+            figures.accept_pauses,
         )
         handshakes: Counts = {(leg, result): count for (leg, result), count in tally.handshakes.items()}
         yield _counter("smtpproxy_tls_handshakes", "TLS handshakes.", ("leg", "result"), handshakes)

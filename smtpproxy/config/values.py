@@ -139,3 +139,9 @@ class Configuration:
     tlsrpt: Path | None
     lists: Mapping[str, Entries]
     notices: tuple[str, ...]
+
+    @property
+    def max_sessions(self) -> list[int]:
+        """The limit of each proxy action that an enabled policy has."""
+        actions = {policy.action.name: policy.action for policy in self.policies if policy.enabled}
+        return [action.general.max_sessions for action in actions.values()]

@@ -8,6 +8,7 @@ from smtpproxy.lru import CacheFigures
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
+from smtpproxy.transport.shortage import SHORTAGE
 
 
 class Figures:
@@ -58,3 +59,8 @@ class Figures:
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by the token of the reason."""
         return self._gateway.turned_away
+
+    @property
+    def accept_pauses(self) -> int:
+        """How often nothing was accepted for a while, for want of descriptors or memory."""
+        return SHORTAGE.pauses

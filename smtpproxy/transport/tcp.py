@@ -1,17 +1,19 @@
 """Listening: each accepted connection becomes a stream.
 
-Source: Twisted's `tcp.Port`, whose accept loop survives a lack of descriptors; ipv6(7).
+Source: Twisted's `tcp.Port`; accept(2), whose errors of the network are a connection's own; ipv6(7).
 """
 
 from __future__ import annotations
 
 import socket
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
+from twisted.logger import Logger
 
+from smtpproxy.transport.shortage import LACKS, PAUSE_S, SHORTAGE
 from smtpproxy.transport.stream import Stream
 from smtpproxy.transport.transparent import is_transparent, make_transparent
 
@@ -20,11 +22,16 @@ if TYPE_CHECKING:
 
     from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
     from smtpproxy.transport.connection import Reactor
 
 BACKLOG = 1024  # a burst of connections while the reactor is at work; the kernel cuts it to net.core.somaxconn
+
+_MORE = 20
+
+_log = Logger(namespace="smtpproxy")
 
 
 def listen(
@@ -133,19 +140,12 @@ def _set_options(made: socket.socket, *, transparent: bool, shares: bool) -> Non
 
 
 class Acceptor(Factory):
-    """Stands where Twisted wants a factory and its protocols."""
+    """Stands where Twisted wants a factory."""
 
     noisy = False
 
     def __init__(self, on_accept: Callable[[Stream], None]) -> None:
         self._on_accept = on_accept
-
-    def buildProtocol(self, _address: object) -> Acceptor:  # type: ignore[override]  # noqa: N802 - Twisted's; no protocol
-        """Nothing is made for the address alone."""
-        return self
-
-    def makeConnection(self, _transport: object) -> None:  # noqa: N802 - Twisted's name
-        """``accept`` has done it all."""
 
     def accept(self, reactor: Reactor, accepted: socket.socket, peer: tuple[str, int]) -> None:
         """Make the stream and hand it on."""
@@ -158,20 +158,14 @@ class Acceptor(Factory):
         stream.begin()
 
 
-def _accepted(
-    accepted: socket.socket, acceptor: Acceptor, address: tuple[Any, ...], _port: Port, _number: int, reactor: Reactor
-) -> None:
-    acceptor.accept(reactor, accepted, (address[0], address[1]))
-
-
 class Listener(Port):
     """Twisted's listening port, with streams for transports; a socket made elsewhere can be adopted."""
 
     is_transparent = False
-    transport = staticmethod(_accepted)  # type: ignore[assignment]  # the hook may be any callable of this form
 
     _shares = False
     _empties = False
+    _pause: IDelayedCall | None = None
     # A shutdown would end the listening of every duplicate, the service manager's too.
     _shouldShutdown = False  # noqa: N815 - Twisted's name
 
@@ -211,17 +205,69 @@ class Listener(Port):
         stopping: Deferred[None] = self.stopListening()  # type: ignore[no-untyped-call]
         return stopping
 
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        """Accept what waits, and more at a time the more comes.
+
+        Twisted's own closes connections when descriptors are lacking, and tries again at once when it cannot.
+        """
+        limit = self.numberAccepts
+        count = next((count for count in range(limit) if not self._accept_one()), limit)
+        self.numberAccepts = limit + _MORE if count == limit else max(1, count)
+
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """Close the socket."""
         if self._empties:
             self._accept_all()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def _accept_all(self) -> None:
         self.numberAccepts = BACKLOG
-        self.doRead()  # type: ignore[no-untyped-call]
+        self.doRead()
+
+    def _accept_one(self) -> bool:
+        """Return whether there may be more to accept."""
+        try:
+            accepted, address = self.socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in LACKS:
+                self._pause_for(error)
+                return False
+            return True
+        self._hand_on(accepted, address)
+        return True
+
+    def _hand_on(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
+        acceptor, reactor = cast("Acceptor", self.factory), cast("Reactor", self.reactor)
+        try:
+            acceptor.accept(reactor, accepted, (_host_of(address), address[1]))
+        except Exception:  # noqa: BLE001 - one connection ends by it, the listener does not
+            _log.failure("a connection could not be taken")
+
+    def _pause_for(self, error: OSError) -> None:
+        """The socket stays readable, so that it would be tried again at once, and for ever."""
+        SHORTAGE.note(error)
+        if self._pause is None:
+            self.stopReading()  # type: ignore[no-untyped-call]
+            self._pause = cast("Reactor", self.reactor).callLater(PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if self.connected and not self.disconnecting:
+            self.startReading()  # type: ignore[no-untyped-call]
 
     def _set_sharing(self, *, shares: bool) -> None:
         self._shares = shares
         if self.connected:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
+
+
+def _host_of(address: tuple[Any, ...]) -> str:
+    """Return the address; that of a link names the interface, without which nobody could be dialled."""
+    is_of_link = len(address) > 2 and address[3]  # noqa: PLR2004 - host and port are all that IPv4 has
+    numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    return str(socket.getnameinfo(address, numeric)[0] if is_of_link else address[0])

@@ -32,6 +32,7 @@ def told(figures: Figures) -> Numbers:
             "incidents": tally.incidents,
             "crashes": tally.crashes,
             "begun": figures.sessions_begun,
+            "pauses": figures.accept_pauses,
             "suspected": figures.interceptions_suspected,
         },
         "levels": {
@@ -155,3 +156,8 @@ class FleetFigures:
         """Connections that became no session, by reason."""
         found: Mapping[str, int] = self._counters.get("turned_away", {})
         return found
+
+    @property
+    def accept_pauses(self) -> int:
+        """How often nothing was accepted for a while, by whichever worker."""
+        return int(self._counters.get("pauses", 0))

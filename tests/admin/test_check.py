@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def test_notices_then_a_summary(made_home: Path) -> None:
     main = made_home / "config" / "smtpproxy.yaml"
     result = CliRunner().invoke(commands, ["check", "-c", str(main)])
-    *notices, summary = result.output.splitlines()
+    *lines, summary = result.output.splitlines()
+    notices = [line for line in lines if "the hard limit is" not in line]  # of the machine that the test runs on
     assert summary == "ok: 2 policies, 2 proxy actions, 1 Proxy Server certificate, 2 lists"
     assert all(notice.startswith(f"notice: {main}:") for notice in notices)
     assert [notice.split(": ")[2] for notice in notices] == [

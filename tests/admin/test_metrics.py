@@ -43,6 +43,7 @@ class Figures:
         self.interceptions_suspected = 94
         self.blocked_sources = 95
         self.turned_away = Counter({"no-policy": 93})
+        self.accept_pauses = 96
 
 
 def samples(figures: Figures) -> dict[tuple[str, ...], float]:
@@ -67,6 +68,7 @@ def test_every_figure_has_its_metric() -> None:
         ("smtpproxy_tls_reports_total", "sent"): 72,
         ("smtpproxy_leaves_total", "signed"): 73,
         ("smtpproxy_connections_refused_total", "no-policy"): 93,
+        ("smtpproxy_accept_pauses_total",): 96,
         ("smtpproxy_tls_handshakes_total", "client", "full"): 11,
         ("smtpproxy_tls_handshakes_total", "upstream", "resumed"): 12,
         ("smtpproxy_transactions_total", "accepted"): 21,

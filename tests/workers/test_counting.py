@@ -7,6 +7,7 @@ def figures(begun: int, running: int) -> Numbers:
     return {
         "counters": {
             "begun": begun,
+            "pauses": 1,
             "handshakes": {"client full": begun, "client resumed": 0},
             "turned_away": {"no-policy": 1},
             "hits": {"leaves": begun},
@@ -26,6 +27,7 @@ def test_all_workers_are_one() -> None:
     assert (fleet.sessions_begun, fleet.sessions_running, fleet.spooled_octets) == (7, 3, 20)
     assert fleet.tally.handshakes == {("client", "full"): 7, ("client", "resumed"): 0}
     assert fleet.turned_away == {"no-policy": 2}
+    assert fleet.accept_pauses == 2
     leaves = fleet.caches["leaves"]
     assert (leaves.size, leaves.limit, leaves.hits, leaves.misses) == (2, 200, 7, 2)
 
