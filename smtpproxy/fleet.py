@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
+from smtpproxy.authority.signing_process import SigningProcess, open_signing_socket
 from smtpproxy.config.snapshot import pack
 from smtpproxy.config.values import Configuration
 from smtpproxy.embedded.service import EmbeddedUpstream
@@ -47,6 +49,7 @@ class _Wanted:
     workers: int
     drain_timeout_s: float
     policies: int
+    authorities: tuple[str, ...]
 
 
 def make_fleet(
@@ -74,7 +77,9 @@ def make_fleet(
     manager = find_manager()
     notifier = Notifier(reactor, manager.address)
     ports = SharedPorts(Keeping(notifier, activated()))
-    supervisor = Supervisor(reactor, office.decide(configuration), launch, ports)
+    listening = open_signing_socket()
+    process = SigningProcess(reactor, listening)
+    supervisor = Supervisor(reactor, office.decide(configuration), launch, ports, _Keys(process, configuration.file))
     announcing = Announcing(
         reactor,
         notifier,
@@ -87,7 +92,7 @@ def make_fleet(
     supervisor.departed = figures.depart
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
     signals = _signals(supervisor, office, load, announcing, reactor)
-    for service in (signals, metrics, supervisor, announcing):
+    for service in (signals, metrics, process, supervisor, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
@@ -111,6 +116,31 @@ def _signals(
         signal.SIGINT: stopping.request,
     }
     return Signals(reactor, wishes)
+
+
+class _Keys:
+    """Those of one configuration file, in the signing process."""
+
+    def __init__(self, process: SigningProcess, file: Path) -> None:
+        self._process = process
+        self._file = file
+
+    @property
+    def address(self) -> str:
+        """Where workers find it."""
+        return self._process.address
+
+    def prepare(self, decision: Decision) -> Deferred[None]:
+        """Have the authorities of the file loaded, which must be those of the decision."""
+        return self._process.prepare(self._file, decision.wanted.authorities)
+
+    def adopt(self) -> None:
+        """Keep what was prepared."""
+        self._process.adopt()
+
+    def discard(self) -> None:
+        """Forget it."""
+        self._process.discard()
 
 
 class _Office:
@@ -138,11 +168,15 @@ class _Office:
 
 
 def _wanted(configuration: Configuration) -> _Wanted:
+    certificates = configuration.certificates
     return _Wanted(
         binds=tuple(bindings(configuration.policies, configuration.interception)),
         workers=count_workers(configuration.gateway.workers),
         drain_timeout_s=configuration.gateway.drain_timeout_s,
         policies=len(configuration.policies),
+        authorities=tuple(
+            each.fingerprint for each in (certificates.proxy_authority, certificates.untrusted_authority)
+        ),
     )
 
 

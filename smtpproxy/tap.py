@@ -14,7 +14,9 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
 
-from smtpproxy.config.load import load_configuration
+from smtpproxy.authority.signing_process import SigningProcessError, check_keys
+from smtpproxy.config.certificates import Keys
+from smtpproxy.config.load import keys_elsewhere, keys_here, load_configuration
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.config.values import Configuration
 from smtpproxy.errors import SmtpProxyError
@@ -26,6 +28,7 @@ from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.log_lines import relay
 
 _EX_UNAVAILABLE: Final = 69
+_EX_CONFIG: Final = 78
 _DEFAULT: Final = "config/smtpproxy.yaml"
 
 
@@ -54,16 +57,19 @@ def makeService(options: Options) -> IService:  # noqa: N802 - Twisted's name
     """Load the configuration and make the gateway; exits with 78 on a mistake, with 0 after ``--check``."""
     try:
         file = Path(options["config"])
-        configuration = load_configuration(file)
-        if options["check"]:
+        is_check = bool(options["check"])
+        configuration = load_configuration(file, keys=keys_here if is_check else _keys)
+        if is_check:
             print(f"ok: {len(configuration.policies)} policies")  # noqa: T201 - the answer of --check
             raise SystemExit(0)
         # Absolute, since twistd may go to another folder.
-        load = partial(load_configuration, file.absolute())
+        load = partial(load_configuration, file.absolute(), keys=_keys)
         service = _make(configuration, load, relays=not _logs_to_terminal(options.parent))
         gc.freeze()  # what was loaded stays: a full collection need not look at it again
     except ConfigurationErrors as errors:
         _leave(errors, errors.status)
+    except SigningProcessError as error:
+        _leave(error, _EX_CONFIG)
     except (SmtpProxyError, OSError) as error:
         _leave(error, _EX_UNAVAILABLE)
     if not _logs_to_terminal(options.parent):
@@ -77,7 +83,14 @@ def _make(configuration: Configuration, load: Callable[[], Configuration], *, re
     """One process does it all, or a supervisor has several that do it."""
     if count_workers(configuration.gateway.workers) == 1:
         return make_service(configuration, load)
+    check_keys(configuration.file)
+    load = partial(load_configuration, configuration.file, keys=keys_elsewhere)
     return make_fleet(configuration, load, Launch(relay=relay if relays else None))
+
+
+def _keys(workers: int | None) -> Keys:
+    """Where several processes do the work, one more has the authorities' keys."""
+    return Keys.HERE if count_workers(workers) == 1 else Keys.ELSEWHERE
 
 
 def _logs_to_terminal(twistd: usage.Options | None) -> bool:

@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 import time
+from functools import partial
 from typing import Any, cast
 
 from twisted.application.service import IService
@@ -34,16 +35,17 @@ class GatewayOfWorker:
         reactor: Twisted's.
         snapshot: the configuration.
         sockets: those of the slot.
+        signing: where leaves are signed.
 
     Attributes:
         gateway: runs the sessions.
         service: all of it.
     """
 
-    def __init__(self, reactor: Any, snapshot: bytes, sockets: Inherited) -> None:  # noqa: ANN401 - Twisted's
+    def __init__(self, reactor: Any, snapshot: bytes, sockets: Inherited, signing: str | None) -> None:  # noqa: ANN401
         configuration = unpack(snapshot)
         sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
-        self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies)
+        self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies, signing)
         self.gateway = Gateway(reactor, self._workshop.make(configuration), sockets)
         self._figures = Figures(self.gateway, self._workshop.records.tally, self._workshop.records.suspicions)
         services = OneAfterAnother()  # type: ignore[no-untyped-call]
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> None:
     ):  # a terminal sends them to everybody; the supervisor says what follows
         signal.signal(number, signal.SIG_IGN)
     reactor: Any = default_reactor
-    serving = Serving(reactor, lambda snapshot, sockets: GatewayOfWorker(reactor, snapshot, sockets))
+    serving = Serving(reactor, partial(GatewayOfWorker, reactor))
     reactor.callWhenRunning(adopt_channel, reactor, serving.channel)
     reactor.run()
 

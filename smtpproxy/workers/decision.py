@@ -35,6 +35,10 @@ class Wanted(Protocol):
     def policies(self) -> int:
         """How many policies there are."""
 
+    @property
+    def authorities(self) -> Sequence[str]:
+        """The fingerprints of those that sign leaves."""
+
 
 class Decision:
     """One configuration for all workers, and the services that stand for it once, beside them.

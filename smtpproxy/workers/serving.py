@@ -81,8 +81,8 @@ class Works(Protocol):
         """Return what was counted."""
 
 
-Build: TypeAlias = Callable[[bytes, Inherited], Works]
-"""Makes the works of a first snapshot, with the source of its sockets."""
+Build: TypeAlias = Callable[[bytes, Inherited, str | None], Works]
+"""Makes the works of a first snapshot, with the source of its sockets, and where leaves are signed."""
 
 
 class Serving:
@@ -136,7 +136,7 @@ class Serving:
     def _begin(self, body: Body, descriptors: list[int]) -> Body:
         snapshot, *sockets = descriptors
         self._sockets.add(body["places"], sockets)
-        self._works = works = self._build(_read(snapshot), self._sockets)
+        self._works = works = self._build(_read(snapshot), self._sockets, body["signing"])
         works.gateway.newest.number = int(body["number"])
         works.service.privilegedStartService()
         works.service.startService()

@@ -15,9 +15,11 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smtpproxy.errors import SmtpProxyError
 from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
 from smtpproxy.workers.decision import Decision
+from smtpproxy.workers.keys import KeyHolder
 from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.ports import SharedPorts
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
@@ -46,6 +48,7 @@ class Supervisor(Service):
         first: what they are to have at first.
         launch: how they are started.
         ports: opens and keeps the slots' sockets.
+        keys: signs for workers; runs before this is started.
 
     Attributes:
         newest: what every worker has, or will have in a moment.
@@ -54,10 +57,11 @@ class Supervisor(Service):
         all_serve: told once, when every slot is served for the first time.
     """
 
-    def __init__(self, reactor: Any, first: Decision, launch: Launch, ports: SharedPorts) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, first: Decision, launch: Launch, ports: SharedPorts, keys: KeyHolder) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._launch = launch
         self._ports = ports
+        self._keys = keys
         self._has_served = False
         self._slots: list[Slot] = []
         self._retired: list[Worker] = []
@@ -107,8 +111,21 @@ class Supervisor(Service):
         """Start the workers."""
         self.newest.begin()
         super().startService()  # type: ignore[no-untyped-call]
+        starting = Deferred.fromCoroutine(self._start_all())
+        starting.addErrback(partial(_log.failure, "the workers could not be started"))
+
+    async def _start_all(self) -> None:
+        """Without keys, whoever needs no new leaf is served all the same."""
+        try:
+            await self._keys.prepare(self.newest)
+        except SmtpProxyError as error:
+            _log.critical("no leaf can be signed until a reload: {error}", error=str(error))
+        self._keys.adopt()
+        if not self.running:
+            return
         for slot in self._slots:
-            self._start(slot)
+            if slot.worker is None and slot.starting is None:
+                self._start(slot)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Close every port, and have the workers stop as one does alone."""
@@ -176,7 +193,8 @@ class Supervisor(Service):
             return
         slot.worker = worker
         sockets = [*sorted(slot.sockets.items()), *slot.rest]
-        body = {"number": self.newest.number, "places": [place for place, _ in sockets]}
+        places = [place for place, _ in sockets]
+        body = {"number": self.newest.number, "places": places, "signing": self._keys.address}
         worker.begin(body, [self.newest.descriptor, *(each.fileno() for _, each in sockets)])
         worker.has_begun().addCallback(lambda _: self._begun(slot))
 
@@ -231,14 +249,14 @@ class Supervisor(Service):
             OSError: the same, of a part of the decision.
         """
         slots = self._slots_for(decision.wanted.workers)
-        prepared = await prepare([slot.worker for slot in self._slots if slot.worker is not None], decision)
+        await self._keys.prepare(decision)
         try:
-            opened = self._open(slots, decision)
+            prepared, opened = await self._prepare(slots, decision)
         except Exception:
-            for worker in prepared:
-                worker.tell("discard")
+            self._keys.discard()
             raise
         self._decide(decision)
+        self._keys.adopt()
         await self._switch(slots, opened, prepared)
         _log.info(
             "reloaded: {policies} policies, generation {number}, {workers} workers",
@@ -246,6 +264,15 @@ class Supervisor(Service):
             number=decision.number,
             workers=len(slots),
         )
+
+    async def _prepare(self, slots: Sequence[Slot], decision: Decision) -> tuple[list[Worker], Opened]:
+        prepared = await prepare([slot.worker for slot in self._slots if slot.worker is not None], decision)
+        try:
+            return prepared, self._open(slots, decision)
+        except Exception:
+            for worker in prepared:
+                worker.tell("discard")
+            raise
 
     def _slots_for(self, count: int) -> list[Slot]:
         further = [Slot(number) for number in range(len(self._slots) + 1, count + 1)]

@@ -14,6 +14,7 @@ class _Wanted:
     workers: int = 2
     drain_timeout_s: float = 1.0
     policies: int = 1
+    authorities: tuple[str, ...] = ()
 
 
 def test_a_snapshot_is_read_by_many_and_changed_by_nobody() -> None:
