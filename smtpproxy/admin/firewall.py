@@ -13,7 +13,6 @@ from smtpproxy.admin.options import command_line, configuration_option, format_o
 from smtpproxy.admin.wanted import Wanted, wanted_of
 from smtpproxy.config.load import load_configuration
 from smtpproxy.firewall.kernel import NOTHING, Kernel
-from smtpproxy.firewall.parameters import findings
 from smtpproxy.firewall.programs import FirewallError, NotPermittedError
 from smtpproxy.firewall.routing import commands
 from smtpproxy.firewall.table import UNREADABLE
@@ -88,7 +87,7 @@ def apply(configuration_file: Path) -> None:
         click.echo(note, err=True)
     if wanted.state.routing.rules and kernel.lacks_ipv6:
         click.echo("IPv6 is switched off on this machine, so there are no rules and routes for it", err=True)
-    for finding in findings(wanted.plan):
+    for finding in _done(lambda: wanted.findings(kernel)):
         click.echo(f"{'fault' if finding.is_fault else 'notice'}: {finding.text}", err=True)
     click.echo(f"applied: {wanted.summary}" if wanted.state.table else "nothing is wanted, so there is nothing of ours")
 
@@ -106,12 +105,13 @@ def remove() -> None:
 def check(configuration_file: Path, output: str) -> None:
     """Compare what the kernel has with what the configuration wants, and say each difference.
 
-    Kernel parameters that would get in the way are told as well. The exit status is 65 if there is a difference, or a
-    parameter that keeps the gateway from what is configured.
+    Kernel parameters that would get in the way are told as well, and policies whose server is this machine itself. The
+    exit status is 65 if there is a difference, or something that keeps the gateway from what is configured.
     """
     wanted = _wanted(configuration_file)
-    differences = _done(lambda: Kernel().differences(wanted.state))
-    found = findings(wanted.plan)
+    kernel = Kernel()
+    differences = _done(lambda: kernel.differences(wanted.state))
+    found = _done(lambda: wanted.findings(kernel))
     if output == "json":
         document = {"differences": differences, "findings": [{"text": f.text, "fault": f.is_fault} for f in found]}
         click.echo(json.dumps(document, indent=2))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smtpproxy.firewall.differences import State
+from smtpproxy.firewall.own_addresses import own_findings
+from smtpproxy.firewall.parameters import findings
 from smtpproxy.firewall.plan import Plan, make_plan
 from smtpproxy.firewall.routing import make_routing
 from smtpproxy.firewall.ruleset import make_table
@@ -13,6 +15,9 @@ from smtpproxy.policy.model import InterceptionMode, OnStop
 
 if TYPE_CHECKING:
     from smtpproxy.config.values import Configuration
+    from smtpproxy.firewall.kernel import Kernel
+    from smtpproxy.firewall.parameters import Finding
+    from smtpproxy.policy.model import Policy
 
 _UNAIDED: Final = {
     InterceptionMode.EXPLICIT: "clients dial the gateway itself",
@@ -26,6 +31,7 @@ class Wanted:
 
     plan: Plan
     state: State
+    policies: tuple[Policy, ...]
 
     @property
     def notes(self) -> list[str]:
@@ -51,9 +57,17 @@ class Wanted:
         ports = ", ".join(map(str, plan.ports)) or "none"
         return f"mode {plan.mode.value}, {policies} policies, ports {ports}, on_stop: {plan.on_stop.value}"
 
+    def findings(self, kernel: Kernel) -> list[Finding]:
+        """Return what is found about this machine that matters to it, beside the table and its routing.
+
+        Raises:
+            FirewallError: it cannot be told.
+        """
+        return [*findings(self.plan), *own_findings(self.policies, kernel.addresses())]
+
 
 def wanted_of(configuration: Configuration) -> Wanted:
     """Return what a configuration wants of the kernel."""
     inter = configuration.interception
     plan = make_plan(configuration.policies, inter.mode, inter.listen, inter.ports, inter.on_stop)
-    return Wanted(plan, State(make_table(plan), make_routing(plan)))
+    return Wanted(plan, State(make_table(plan), make_routing(plan)), configuration.policies)

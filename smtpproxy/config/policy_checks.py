@@ -15,6 +15,7 @@ from smtpproxy.config.shadows import shadows
 from smtpproxy.config.static_rsa import static_rsa_notice, static_rsa_problem, static_rsa_profiles
 from smtpproxy.config.telling import REPLACES_ADDRESS, telling_notice, telling_problem
 from smtpproxy.config.tls_notices import tls_notices
+from smtpproxy.config.ways import loop_notice, loop_problem, source_notice
 from smtpproxy.policy.model import ActionKind, Direction, InterceptionMode, PortKind, SourceAddress
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class PolicyChecks:
         self._check_telling(number, policy)
         if interception:
             self._check_addresses(number, policy, interception.mode)
+            self._check_ways(number, policy, interception)
             self._check_ports(number, policy, interception)
 
     def _check_telling(self, number: int, policy: Policy) -> None:
@@ -143,6 +145,17 @@ class PolicyChecks:
         elif policy.direction is Direction.OUTBOUND and set(ANY) <= set(policy.source):
             message = "any client may send as if it were inside; name the inside networks, such as [10.0.0.0/8]"
             self._notice(number, "source", message)
+
+    def _check_ways(self, number: int, policy: Policy, interception: InterceptionSection) -> None:
+        listen, mode = interception.listen, interception.mode
+        if mode in _NOT_TOLD and policy.upstream is None:
+            return
+        if problem := loop_problem(policy, listen):
+            self._problem(number, "upstream", problem)
+        elif notice := loop_notice(policy, listen, mode):
+            self._notice(number, "upstream", notice)
+        if notice := source_notice(policy, listen, mode):
+            self._notice(number, "source_address", notice)
 
     def _check_keys(self, number: int, policy: Policy) -> None:
         if self._certificates is None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smtpproxy.firewall.differences import State, differences
-from smtpproxy.firewall.listing import read_routes, read_rules, read_table
+from smtpproxy.firewall.listing import read_addresses, read_routes, read_rules, read_table
 from smtpproxy.firewall.plan import VERSIONS
 from smtpproxy.firewall.programs import FirewallError, MissingError, Run, run
 from smtpproxy.firewall.routing import ROUTING_TABLE, Route, Routing, RoutingRule
 from smtpproxy.firewall.table import FAMILY, NAME, UNREADABLE, Table
 from smtpproxy.firewall.text import REMOVAL, replacement
+
+if TYPE_CHECKING:
+    from smtpproxy.policy.selection import Address
 
 NETWORK: Final = Path("/proc/sys/net")
 NOTHING: Final = State(None, Routing())
@@ -71,6 +74,14 @@ class Kernel:
             return any(self._is_disabled(where) for where in ("all", "lo"))
         except OSError:  # built without it, or booted with ipv6.disable=1
             return True
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Return the addresses of this machine.
+
+        Raises:
+            FirewallError: it cannot be told.
+        """
+        return read_addresses(self._run("ip", ("-j", "address", "show")))
 
     def apply(self, wanted: State) -> None:
         """Make the kernel have what is wanted; what it has already stays untouched.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from smtpproxy.policy.rules import Network
+    from smtpproxy.policy.selection import Address
 
 _VERSIONS: Final = {"ipv4_addr": 4, "ipv6_addr": 6}
 _KNOWN: Final = frozenset({"metainfo", "table", "set", "chain", "rule"})
@@ -122,6 +123,16 @@ def read_routes(version: int, listing: str) -> tuple[Route, ...]:
 
 _KINDS: Final = {"1": "unicast", "2": "local", "6": "blackhole", "7": "unreachable", "8": "prohibit"}
 """What ``ip -N`` calls the types of routes, of ``linux/rtnetlink.h``."""
+
+
+def read_addresses(listing: str) -> tuple[Address, ...]:
+    """Return the addresses of ``ip -j address show``.
+
+    Raises:
+        ValueError: it is no such listing.
+    """
+    found = (each for device in _listed(listing) for each in device.get("addr_info", ()) if "local" in each)
+    return tuple(dict.fromkeys(ip_address(each["local"]) for each in found))
 
 
 def _listed(listing: str) -> list[dict[str, Any]]:
