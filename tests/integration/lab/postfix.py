@@ -7,12 +7,15 @@ import pwd
 import re
 import shutil
 import subprocess
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trustme
 
 from tests.integration.lab.ports import HOST, free_ports, wait_until
-from tests.integration.lab.postfix_instance import PostfixInstance, why_not
+from tests.integration.lab.postfix_instance import HERE, Place, PostfixInstance, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["DOMAIN", "NAME", "PASSWORD", "USER", "Postfix", "make", "why_no_sasl", "why_not"]
 
@@ -55,8 +58,8 @@ mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256
 """
 
 _MASTER_CF: Final = """\
-{{host}}:{smtp_port} inet n - n - - smtpd {options}
-{{host}}:{smtps_port} inet n - n - - smtpd {options} -o smtpd_tls_wrappermode=yes
+{smtp_port} inet n - n - - smtpd {options}
+{smtps_port} inet n - n - - smtpd {options} -o smtpd_tls_wrappermode=yes
 virtual unix - n n - - virtual
 """
 
@@ -66,10 +69,12 @@ def why_no_sasl() -> str | None:
     return None if shutil.which("saslpasswd2", path="/usr/sbin") else "sasl2-bin is not installed"
 
 
-def make(authority: trustme.CA, options: str = "") -> Postfix:
+def make(
+    authority: trustme.CA, options: str = "", *, names: Sequence[str] = (NAME, HOST), place: Place = HERE
+) -> Postfix:
     """Start one whose certificate ``authority`` signs."""
-    issued = authority.issue_cert(NAME, HOST, key_type=trustme.KeyType.ECDSA)
-    return Postfix(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes(), options)
+    issued = authority.issue_cert(*names, key_type=trustme.KeyType.ECDSA)
+    return Postfix(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes(), options, place)
 
 
 class Postfix(PostfixInstance):
@@ -79,8 +84,8 @@ class Postfix(PostfixInstance):
     logs the whole dialogue.
     """
 
-    def __init__(self, certificate: bytes, key: bytes, options: str = "") -> None:
-        self.smtp_port, self.smtps_port = free_ports(2)
+    def __init__(self, certificate: bytes, key: bytes, options: str = "", place: Place = HERE) -> None:
+        self.smtp_port, self.smtps_port = place.ports or free_ports(2)
         nobody = pwd.getpwnam("nobody")
         main = _MAIN_CF + (_SASL_CF if why_no_sasl() is None else "")
         super().__init__(
@@ -88,6 +93,7 @@ class Postfix(PostfixInstance):
             _MASTER_CF.format(smtp_port=self.smtp_port, smtps_port=self.smtps_port, options=options),
             {"server.pem": certificate, "server.key": key},
             self.smtps_port,
+            place,
         )
         (self.root / "mail").mkdir()
         os.chown(self.root / "mail", nobody.pw_uid, nobody.pw_gid)

@@ -8,6 +8,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tests.integration.lab.ports import HOST, listens, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _DAEMONS: Final = Path("/usr/lib/postfix/sbin")
 
@@ -28,8 +30,8 @@ command_directory = /usr/sbin
 mail_owner = postfix
 setgid_group = postdrop
 alias_maps =
-inet_interfaces = {host}
-inet_protocols = ipv4
+inet_interfaces = {interfaces}
+inet_protocols = {protocols}
 mailbox_size_limit = 0
 message_size_limit = 60000000
 smtputf8_enable = yes
@@ -78,6 +80,28 @@ def _cache_kind() -> str:
     return "lmdb" if "lmdb" in kinds else "btree"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a Postfix listens.
+
+    Args:
+        interfaces: Postfix's ``inet_interfaces``.
+        protocols: Postfix's ``inet_protocols``.
+        ports: for SMTP, and for SMTP inside TLS; ``None`` for free ones.
+        entered: within this it is started, and looked for.
+        main: lines of main.cf that this takes.
+    """
+
+    interfaces: str = HOST
+    protocols: str = "ipv4"
+    ports: tuple[int, int] | None = None
+    entered: Callable[[], AbstractContextManager[None]] = nullcontext
+    main: str = ""
+
+
+HERE: Final = Place()
+
+
 class PostfixInstance:
     """Postfix's master and what it starts.
 
@@ -87,15 +111,17 @@ class PostfixInstance:
         master: lines of master.cf, the same.
         files: what is put into its configuration folder, readable by its user alone.
         port: where it listens when it is up.
+        place: of which machine.
     """
 
-    def __init__(self, main: str, master: str, files: Mapping[str, bytes], port: int) -> None:
+    def __init__(self, main: str, master: str, files: Mapping[str, bytes], port: int, place: Place = HERE) -> None:
         # Postfix drops root: every folder above its own must let others pass, which pytest's do not.
         self.root = Path(tempfile.mkdtemp(prefix="postfix-"))
-        self._port = port
+        self._port, self._place = port, place
         self._make_folders(files)
         words = {"root": self.root, "daemons": _DAEMONS, "host": HOST, "cache": _cache_kind()}
-        (self.config / "main.cf").write_text((_MAIN_CF + main).format(**words))
+        words |= {"interfaces": place.interfaces, "protocols": place.protocols}
+        (self.config / "main.cf").write_text((_MAIN_CF + main + place.main).format(**words))
         (self.config / "master.cf").write_text((_MASTER_CF + master).format(root=self.root, host=HOST))
         self._start()
 
@@ -121,8 +147,9 @@ class PostfixInstance:
     def _start(self) -> None:
         # In a session of its own: when it ends it signals its whole process group.
         command = [str(_DAEMONS / "master"), "-c", str(self.config), "-d"]
-        self._master = subprocess.Popen(command, start_new_session=True)
-        wait_until(lambda: listens(self._port), "Postfix listens")
+        with self._place.entered():
+            self._master = subprocess.Popen(command, start_new_session=True)
+            wait_until(lambda: listens(self._port), "Postfix listens")
 
     def _end(self) -> None:
         self._master.terminate()
