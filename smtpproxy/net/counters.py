@@ -58,6 +58,8 @@ class Counted(Protocol):
     def blocked_sources(self) -> int: ...
     @property
     def turned_away(self) -> Mapping[str, int]: ...
+    @property
+    def accept_pauses(self) -> int: ...
 
 
 def counters_of(figures: Counted) -> Document:
@@ -67,6 +69,7 @@ def counters_of(figures: Counted) -> Document:
         "sessions_begun": figures.sessions_begun,
         "blocked_sources": figures.blocked_sources,
         "connections_refused": dict(figures.turned_away),
+        "accept_pauses": figures.accept_pauses,
         "interception_suspected": figures.interceptions_suspected,
         "spool_bytes": figures.spooled_octets,
         **_tallied(figures.tally),

@@ -33,6 +33,9 @@ CLIENTS = 60
 LEAST_SHARE = 0.25
 """Of two workers; so little for one of sixty connections comes once in 20,000 times."""
 
+WITH_SIGNER = 3
+"""Processes of a gateway with two workers, beside the supervisor."""
+
 LOOPS = 8
 TIMEOUT_S = 30
 QUIET_S = 1.0
@@ -255,7 +258,7 @@ def test_workers_come_and_go_by_a_reload_under_load(gateway: Gateway, recorder: 
             load.go_on()
     assert load.failures == []
     assert len(recorder.messages) == load.sent
-    wait_until(lambda: len(gateway.children) == 2, "the others have ended")
+    wait_until(lambda: len(gateway.children) == WITH_SIGNER, "the others have ended")
 
 
 def test_kill_after_kill_loses_the_killed_workers_own_sessions_alone(gateway: Gateway) -> None:
