@@ -124,8 +124,12 @@ class SigningProcess(Service):
         return None if self._run is None else self._run.pid
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin the process."""
+        """Begin the process.
+
+        What workers see as the user of the socket is who listened last, and privileges may have been given up since.
+        """
         super().startService()  # type: ignore[no-untyped-call]
+        self._listening.listen(BACKLOG)
         self._start()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name

@@ -1,7 +1,7 @@
 """A whole configuration as octets, so that another process has exactly the one that was decided on.
 
-The files may have changed meanwhile, or be readable to root only. The octets hold private keys: they belong into
-memory that no other user can see.
+The files may have changed meanwhile, or be readable to root only. The octets hold the keys of Proxy
+Server certificates: they belong into memory that no other user can see.
 
 Source: Python's pickle module; RFC 5280 (DER), RFC 5958 (PKCS #8).
 """

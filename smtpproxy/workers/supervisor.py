@@ -62,6 +62,7 @@ class Supervisor(Service):
         self._launch = launch
         self._ports = ports
         self._keys = keys
+        self._has_keys = False
         self._has_served = False
         self._slots: list[Slot] = []
         self._retired: list[Worker] = []
@@ -121,6 +122,7 @@ class Supervisor(Service):
         except SmtpProxyError as error:
             _log.critical("no leaf can be signed until a reload: {error}", error=str(error))
         self._keys.adopt()
+        self._has_keys = True
         if not self.running:
             return
         for slot in self._slots:
@@ -248,6 +250,8 @@ class Supervisor(Service):
             ListenError: a port cannot be had.
             OSError: the same, of a part of the decision.
         """
+        if not self._has_keys:
+            raise NotDecided("the gateway is still starting; reload again")
         slots = self._slots_for(decision.wanted.workers)
         await self._keys.prepare(decision)
         try:
