@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-offset", action="store_true", help="cut the dialogues of tests/faults at every octet, not at a sample"
     )
+    parser.addoption("--soak", action="store_true", help="kill and reload for a minute in test_soak.py")
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
