@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,21 +14,25 @@ from twisted.internet import reactor as default_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
+from smtpproxy.admin.control.server import ControlServer
+from smtpproxy.admin.control.service import Control, ControlMove
 from smtpproxy.admin.metrics_server import MetricsServer
 from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.authority.signing_process import SigningProcess, open_signing_socket
+from smtpproxy.config.home import Home
 from smtpproxy.config.snapshot import pack
 from smtpproxy.config.values import Configuration
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.net.announcing import Announcing
+from smtpproxy.net.blocklist_file import BLOCKLIST_FILE, BlocklistFile
 from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import Binding, bindings
 from smtpproxy.net.notify import Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
-from smtpproxy.net.signals import Signals
 from smtpproxy.net.stopping import Stopping
-from smtpproxy.service import OneAfterAnother, make_embedded, make_spools, tell
+from smtpproxy.policy.model import InterceptionMode
+from smtpproxy.service import OneAfterAnother, make_embedded, make_signals, make_spools, tell
 from smtpproxy.spool import SpoolUsage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.openssl import require_openssl
@@ -38,6 +41,7 @@ from smtpproxy.workers.counting import FleetFigures
 from smtpproxy.workers.decision import Decision
 from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.ports import SharedPorts
+from smtpproxy.workers.running import FleetRunning
 from smtpproxy.workers.supervisor import END_S, Supervisor
 
 
@@ -48,6 +52,9 @@ class _Wanted:
     binds: tuple[Binding, ...]
     workers: int
     drain_timeout_s: float
+    file: Path
+    gateway_name: str
+    mode: InterceptionMode
     policies: int
     authorities: tuple[str, ...]
 
@@ -73,7 +80,8 @@ def make_fleet(
     """
     require_openssl()
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
-    office = _Office(reactor, metrics)
+    control = Control(lambda path: ControlServer(reactor, path, running))
+    office = _Office(reactor, metrics, control)
     manager = find_manager()
     notifier = Notifier(reactor, manager.address)
     ports = SharedPorts(Keeping(notifier, activated()))
@@ -90,32 +98,36 @@ def make_fleet(
     supervisor.all_serve = announcing.serves
     figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
     supervisor.departed = figures.depart
+    reloading = _reloading(supervisor, office, load, reactor)
+    reload = announcing.reloads(reloading.request)
+    stopping = Stopping(reactor.stop, supervisor.expire)
+    running = FleetRunning(
+        reactor,
+        supervisor,
+        figures,
+        reloads=reloading,
+        reload=reload,
+        stop=stopping.request,
+    )
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
-    signals = _signals(supervisor, office, load, announcing, reactor)
-    for service in (signals, metrics, process, supervisor, announcing):
+    blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), supervisor.blocklist)
+    signals = make_signals(reload, stopping, reactor)
+    for service in (signals, blocked, metrics, control, process, supervisor, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 
 
-def _signals(
+def _reloading(
     supervisor: Supervisor,
     office: _Office,
     load: Callable[[], Configuration],
-    announcing: Announcing,
     reactor: Any,  # noqa: ANN401
-) -> Signals:
+) -> Reloading:
     def reopen() -> Deferred[None]:
         return Deferred.fromCoroutine(supervisor.reopen())
 
     in_thread = partial(blockingCallFromThread, reactor, reopen)  # type: ignore[arg-type]  # no inference of None
-    reloading = Reloading(supervisor, in_thread, lambda: office.decide(load()))
-    stopping = Stopping(reactor.stop, supervisor.expire)
-    wishes = {
-        signal.SIGHUP: announcing.reloads(reloading.request),
-        signal.SIGTERM: stopping.request,
-        signal.SIGINT: stopping.request,
-    }
-    return Signals(reactor, wishes)
+    return Reloading(supervisor, in_thread, lambda: office.decide(load()))
 
 
 class _Keys:
@@ -146,9 +158,10 @@ class _Keys:
 class _Office:
     """Makes decisions of configurations, in whichever thread; what outlives one is kept here."""
 
-    def __init__(self, reactor: Any, metrics: Metrics) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, metrics: Metrics, control: Control) -> None:  # noqa: ANN401
         self._reactor = reactor
         self._metrics = metrics
+        self._control = control
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
 
     def decide(self, configuration: Configuration) -> Decision:
@@ -161,7 +174,10 @@ class _Office:
         """
         self._reactor.callFromThread(tell, configuration.notices)
         _try_files(configuration)
-        parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
+        parts: list[Service] = [
+            MetricsMove(self._metrics, configuration.metrics),
+            ControlMove(self._control, configuration.control),
+        ]
         if configuration.embedded is not None:
             parts.append(make_embedded(configuration.embedded, self._upstreams))
         return Decision(_wanted(configuration), pack(configuration), parts)
@@ -173,6 +189,9 @@ def _wanted(configuration: Configuration) -> _Wanted:
         binds=tuple(bindings(configuration.policies, configuration.interception)),
         workers=count_workers(configuration.gateway.workers),
         drain_timeout_s=configuration.gateway.drain_timeout_s,
+        file=configuration.file,
+        gateway_name=configuration.gateway.name,
+        mode=configuration.interception.mode,
         policies=len(configuration.policies),
         authorities=tuple(
             each.fingerprint for each in (certificates.proxy_authority, certificates.untrusted_authority)

@@ -173,7 +173,7 @@ def make_service(
     running = LocalRunning(gateway, figures, reloading, reload, stopping.request, configuration.file)
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
     blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), workshop.blocklist)
-    signals = _signals(reload, stopping, reactor)
+    signals = make_signals(reload, stopping, reactor)
     for service in (signals, sts, blocked, metrics, control, gateway, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
@@ -191,7 +191,8 @@ def _announcing(gateway: Gateway, notifier: Notifier, manager: Manager, reactor:
     return announcing
 
 
-def _signals(reload: Callable[[], object], stopping: Stopping, reactor: Any) -> Signals:  # noqa: ANN401
+def make_signals(reload: Callable[[], object], stopping: Stopping, reactor: Any) -> Signals:  # noqa: ANN401
+    """Return what has SIGHUP reload, SIGTERM and SIGINT stop."""
     wishes: dict[signal.Signals, Callable[[], object]] = {
         signal.SIGHUP: reload,
         signal.SIGTERM: stopping.request,

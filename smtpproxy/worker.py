@@ -20,6 +20,8 @@ from smtpproxy.net.console import Console
 from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
+from smtpproxy.net.reloading import Reload
+from smtpproxy.net.running import LocalRunning
 from smtpproxy.peers.sts_service import StsService
 from smtpproxy.service import STS_FILE, OneAfterAnother, Workshop
 from smtpproxy.workers.counting import Numbers, told
@@ -39,6 +41,8 @@ class GatewayOfWorker:
 
     Attributes:
         gateway: runs the sessions.
+        running: the same, as it is asked and told.
+        blocklist: who is turned away.
         service: all of it.
     """
 
@@ -48,6 +52,10 @@ class GatewayOfWorker:
         self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies, signing)
         self.gateway = Gateway(reactor, self._workshop.make(configuration), sockets)
         self._figures = Figures(self.gateway, self._workshop.records.tally, self._workshop.records.suspicions)
+        self.blocklist = self._workshop.blocklist
+        self.running = LocalRunning(
+            self.gateway, self._figures, _NoReloads(), _not_here, stop=_not_here, configuration=configuration.file
+        )
         services = OneAfterAnother()  # type: ignore[no-untyped-call]
         for service in (sts, self.gateway):
             service.setServiceParent(services)  # type: ignore[no-untyped-call]
@@ -65,6 +73,16 @@ class GatewayOfWorker:
     def figures(self) -> Numbers:
         """Return what was counted."""
         return told(self._figures)
+
+
+class _NoReloads:
+    """The supervisor knows them."""
+
+    last: Reload | None = None
+
+
+def _not_here() -> Any:  # noqa: ANN401 - it returns nothing
+    raise AssertionError("the supervisor does this")
 
 
 def _no_metrics_here(_endpoint: object) -> Any:  # noqa: ANN401 - it returns nothing

@@ -104,10 +104,17 @@ class Blocklist:
         if before is None or before.until <= self._wall():
             message = "blocked for {seconds:g} s: {source}, {reason}"
             _log.warn(message, seconds=seconds, source=entry.address, reason=reason)
+        self.share(entry)
+        return entry
+
+    def share(self, entry: Blocked) -> None:
+        """Take an entry that was made in another process, and tell of it; one that ends later stays."""
+        before = self._blocked.get(entry.address)
+        if before is not None and before.until >= entry.until:
+            return
         self.take([entry])
         for watcher in self._watchers:
             watcher.blocked(entry)
-        return entry
 
     def lift(self, address: str) -> bool:
         """Block a source no longer; return whether it was blocked.

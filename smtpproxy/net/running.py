@@ -22,7 +22,7 @@ from smtpproxy.net.documents import Document, fields_of
 from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway, Work
 from smtpproxy.net.live_sessions import live_sessions, written_time
-from smtpproxy.net.reloading import Reload, Reloading
+from smtpproxy.net.reloading import Reload
 
 MAX_MISTAKES = 100
 """Mistakes of the last reload that a status tells; all are in the log."""
@@ -64,6 +64,14 @@ class Running(Protocol):
         """
 
 
+class Reloads(Protocol):
+    """Knows how reloads went."""
+
+    @property
+    def last(self) -> Reload | None:
+        """The one that ended last."""
+
+
 class LocalRunning:
     """A gateway that is this process.
 
@@ -80,7 +88,7 @@ class LocalRunning:
         self,
         gateway: Gateway,
         figures: Figures,
-        reloading: Reloading,
+        reloading: Reloads,
         reload: Callable[[], Deferred[list[str]]],
         stop: Callable[[], None],
         configuration: Path,
@@ -110,7 +118,7 @@ class LocalRunning:
                 "since": written_time(self._begun_s),
                 "uptime": round(now_s - self._begun_s, 3),
                 "generation": {"number": newest.number, "loaded": written_time(newest.begun_s)},
-                "last_reload": _last_reload(self._reloading.last),
+                "last_reload": reload_document(self._reloading.last),
                 "listening": self._listening(),
                 "policies": self._policies(),
                 "counters": counters_of(self._figures),
@@ -184,11 +192,11 @@ class LocalRunning:
         """Return every source that is turned away."""
         now_s = time.time()
         entries = sorted(self._blocklist.entries(), key=lambda entry: entry.address)
-        return succeed([_blocked(entry, now_s) for entry in entries])
+        return succeed([blocked_document(entry, now_s) for entry in entries])
 
     def block(self, address: str, seconds: float, reason: str) -> Deferred[Document]:
         """Turn a source away for a time."""
-        return succeed(_blocked(self._blocklist.block(address, seconds, reason), time.time()))
+        return succeed(blocked_document(self._blocklist.block(address, seconds, reason), time.time()))
 
     def lift(self, address: str) -> Deferred[bool]:
         """Turn a source away no longer."""
@@ -199,7 +207,8 @@ class LocalRunning:
         return self._gateway.newest.equipment.blocklist
 
 
-def _blocked(entry: Blocked, now_s: float) -> Document:
+def blocked_document(entry: Blocked, now_s: float) -> Document:
+    """Return a source that is turned away, as administrators see it."""
     return {
         "address": entry.address,
         "until": written_time(entry.until),
@@ -208,7 +217,8 @@ def _blocked(entry: Blocked, now_s: float) -> Document:
     }
 
 
-def _last_reload(last: Reload | None) -> Document | None:
+def reload_document(last: Reload | None) -> Document | None:
+    """Return how a reload went, as a status tells it."""
     if last is None:
         return None
     mistakes = list(last.mistakes[:MAX_MISTAKES])

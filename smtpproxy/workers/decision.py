@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import maybeDeferred
 
 from smtpproxy.net.listeners import Binding
+from smtpproxy.policy.model import InterceptionMode
 
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -30,6 +33,18 @@ class Wanted(Protocol):
     @property
     def drain_timeout_s(self) -> float:
         """How long messages under way may take to end."""
+
+    @property
+    def file(self) -> Path:
+        """The main file."""
+
+    @property
+    def gateway_name(self) -> str:
+        """What the gateway calls itself."""
+
+    @property
+    def mode(self) -> InterceptionMode:
+        """How connections reach it."""
 
     @property
     def policies(self) -> int:
@@ -52,10 +67,12 @@ class Decision:
         number: counts the configurations that came into force, from 1.
         descriptor: of memory that holds the snapshot and cannot be changed.
         fingerprint: of the snapshot.
+        begun_s: when it came into force, in seconds since the epoch.
     """
 
     def __init__(self, wanted: Wanted, snapshot: bytes, parts: Sequence[Service] = ()) -> None:
         self.number = 1
+        self.begun_s = 0.0
         self.wanted = wanted
         self.fingerprint = sha256(snapshot).hexdigest()
         self.descriptor = _sealed(snapshot)
@@ -72,6 +89,7 @@ class Decision:
 
     def begin(self) -> None:
         """Start every part."""
+        self.begun_s = time.time()
         for part in self._parts:
             part.startService()
 

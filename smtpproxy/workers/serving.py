@@ -14,9 +14,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.reloading import politely
+from smtpproxy.net.running import Running
+from smtpproxy.workers.blocking import Telling, read
 from smtpproxy.workers.channel import Body, Channel, NoAnswer, Refused
 from smtpproxy.workers.decision import read_snapshot
 from smtpproxy.workers.slots import Place
@@ -68,6 +71,14 @@ class Works(Protocol):
         """Runs the sessions."""
 
     @property
+    def running(self) -> Running:
+        """The gateway as it is asked and told."""
+
+    @property
+    def blocklist(self) -> Blocklist:
+        """Who is turned away."""
+
+    @property
     def service(self) -> IService:
         """All of it, the gateway included."""
 
@@ -110,6 +121,12 @@ class Serving:
             "prepare": self._prepare,
             "discard": lambda _body, _: self._discard(),
             "adopt": self._adopt,
+            "drain": lambda _body, _: self._at_work.gateway.drain(),
+            "resume": self._resume,
+            "status": lambda _body, _: self._status(),
+            "sessions": lambda body, _: self._at_work.running.sessions(int(body)),
+            "blocked": lambda body, _: self._at_work.blocklist.take([read(body)]),
+            "lifted": lambda body, _: self._at_work.blocklist.forget(str(body)),
             "reopen": lambda _body, _: deferToThread(self._at_work.reopen),
             "retire": lambda _body, _: self._retire(),
             "expire": lambda _body, _: self._at_work.gateway.expire(),
@@ -138,6 +155,10 @@ class Serving:
         self._sockets.add(body["places"], sockets)
         self._works = works = self._build(_read(snapshot), self._sockets, body["signing"])
         works.gateway.newest.number = int(body["number"])
+        works.blocklist.take(map(read, body["blocked"]))
+        works.blocklist.watch(Telling(lambda: [self.channel]))
+        if body["draining"]:
+            works.gateway.drain()
         works.service.privilegedStartService()
         works.service.startService()
         self._reactor.addSystemEventTrigger("before", "shutdown", self._end, works)
@@ -183,6 +204,14 @@ class Serving:
             raise Refused("nothing is prepared")
         self._at_work.gateway.follow(prepared)
         prepared.number = int(body["number"])
+
+    def _resume(self, body: Body, descriptors: list[int]) -> None:
+        self._sockets.add(body["places"], descriptors)
+        self._at_work.gateway.resume()
+
+    async def _status(self) -> Body:
+        """How it does, with figures of the same moment."""
+        return {"status": await self._at_work.running.status(), "figures": self._figures()}
 
     async def _retire(self) -> None:
         await self._at_work.gateway.retire()

@@ -16,6 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpproxy.errors import SmtpProxyError
+from smtpproxy.net.blocklist import Blocklist
+from smtpproxy.workers.blocking import Telling, hear, written
 from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
 from smtpproxy.workers.decision import Decision
@@ -23,7 +25,7 @@ from smtpproxy.workers.keys import KeyHolder
 from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.ports import SharedPorts
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
-from smtpproxy.workers.worker import Figures, Worker
+from smtpproxy.workers.worker import BEGIN_S, Figures, Worker
 
 ADOPT_S: Final = 10.0
 """To switch to what is loaded."""
@@ -52,7 +54,8 @@ class Supervisor(Service):
 
     Attributes:
         newest: what every worker has, or will have in a moment.
-        serve: does what a worker asks for.
+        is_draining: whether no worker listens.
+        blocklist: who is turned away, by every worker.
         departed: told of the figures of each worker that is gone.
         all_serve: told once, when every slot is served for the first time.
     """
@@ -69,27 +72,33 @@ class Supervisor(Service):
         self._earlier: list[Decision] = []
         self._emptied: Deferred[None] | None = None
         self.newest = first
-        self.serve: Callable[[str, Body], Body] = lambda _what, _body: None
+        self.is_draining = False
+        self.blocklist = Blocklist()
+        self.blocklist.watch(Telling(lambda: self.workers))
         self.departed: Callable[[Figures], None] = lambda _: None
         self.all_serve: Callable[[], None] = lambda: None
 
     @property
     def workers(self) -> list[Worker]:
         """Every process that runs, retired ones last."""
-        return [*(slot.worker for slot in self._slots if slot.worker is not None), *self._retired]
+        return [*self._in_slots, *self._retired]
 
     @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Where each binding really listens, in their order."""
-        sockets = self._slots[0].sockets if self._slots else {}
-        return [sockets[place_of(bind)].getsockname()[:2] for bind in self.newest.wanted.binds]
+    def _in_slots(self) -> list[Worker]:
+        return [slot.worker for slot in self._slots if slot.worker is not None]
+
+    @property
+    def unserved(self) -> list[int]:
+        """The numbers of the slots that wait for a worker."""
+        return [slot.number for slot in self._slots if slot.worker is None]
 
     @property
     def status(self) -> str:
         """What it is at, in a few words."""
         serving = sum(worker.serves for worker in self.workers)
         sessions = sum(worker.figures.get("levels", {}).get("running", 0) for worker in self.workers)
-        return f"{serving} workers, {sessions} sessions, generation {self.newest.number}"
+        draining = ", draining" if self.is_draining else ""
+        return f"{serving} workers, {sessions} sessions, generation {self.newest.number}{draining}"
 
     # The service
 
@@ -175,6 +184,45 @@ class Supervisor(Service):
         if failed:
             raise NotDecided("\n".join(dict.fromkeys(failed)))
 
+    def ask_each(self, what: str, body: Body, patience_s: float) -> dict[Worker, Deferred[Body]]:
+        """Ask every worker that serves, whoever has given its slot up included."""
+        return {worker: worker.ask(what, body, patience_s=patience_s) for worker in self.workers if worker.serves}
+
+    # Draining
+
+    async def drain(self) -> None:
+        """Have no worker listen until `resume`; what waits is accepted, and every session goes on to its own end."""
+        if self.is_draining or not self.running:
+            return
+        self.is_draining = True
+        _log.info("draining: sessions go on, and no new ones begin")
+        for slot in self._slots:
+            self._ports.give_up(slot.keep(()), self._slots)  # first: whoever came to these copies would wait in vain
+        await DeferredList([Deferred.fromCoroutine(self._have_drain(worker)) for worker in self._in_slots])
+
+    async def _have_drain(self, worker: Worker) -> None:
+        try:
+            await worker.ask("drain", patience_s=ADOPT_S if worker.serves else BEGIN_S)
+        except (NoAnswer, Refused) as error:
+            worker.kill(f"cannot drain ({error})")
+
+    async def resume(self) -> None:
+        """Have the workers listen again.
+
+        Raises:
+            ListenError: somebody else has taken a port meanwhile; then nothing has changed.
+        """
+        if not self.is_draining or not self.running:
+            return
+        opened = Opened(self._slots, self.newest.wanted.binds, self._ports.open)
+        opened.hand_over()
+        self._ports.keep(self._slots)
+        self.is_draining = False
+        _log.info("no longer draining")
+        served = [(slot, slot.worker) for slot in self._slots if slot.worker is not None]
+        resuming = [self._have(worker, "resume", slot, opened.places(slot)) for slot, worker in served]
+        await DeferredList([Deferred.fromCoroutine(each) for each in resuming])
+
     # A slot and its worker
 
     def _start(self, slot: Slot) -> None:
@@ -183,7 +231,7 @@ class Supervisor(Service):
             self._reactor,
             f"worker {slot.number}",
             self._launch,
-            serve=self._asked,
+            serve=partial(hear, self.blocklist),
             pulse=self._pulsed,
             ended=partial(self._ended, slot),
         )
@@ -195,8 +243,13 @@ class Supervisor(Service):
             return
         slot.worker = worker
         sockets = [*sorted(slot.sockets.items()), *slot.rest]
-        places = [place for place, _ in sockets]
-        body = {"number": self.newest.number, "places": places, "signing": self._keys.address}
+        body = {
+            "number": self.newest.number,
+            "places": [place for place, _ in sockets],
+            "signing": self._keys.address,
+            "draining": self.is_draining,
+            "blocked": [written(entry) for entry in self.blocklist.entries()],
+        }
         worker.begin(body, [self.newest.descriptor, *(each.fileno() for _, each in sockets)])
         worker.has_begun().addCallback(lambda _: self._begun(slot))
 
@@ -226,9 +279,6 @@ class Supervisor(Service):
         if self._emptied is not None and not self.workers:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
-
-    def _asked(self, what: str, body: Body) -> Body:
-        return self.serve(what, body)
 
     def _pulsed(self) -> None:
         self._end_earlier()
@@ -285,7 +335,7 @@ class Supervisor(Service):
     def _open(self, slots: Sequence[Slot], decision: Decision) -> Opened:
         if not self.running:
             raise NotDecided("the gateway is stopping")
-        opened = Opened(slots, decision.wanted.binds, self._ports.open)
+        opened = Opened(slots, () if self.is_draining else decision.wanted.binds, self._ports.open)
         try:
             decision.bind()
         except Exception:
@@ -303,7 +353,7 @@ class Supervisor(Service):
     async def _switch(self, slots: list[Slot], opened: Opened, prepared: Sequence[Worker]) -> None:
         given_up, self._slots = self._slots[len(slots) :], slots
         opened.hand_over()
-        places = {place_of(bind) for bind in self.newest.wanted.binds}
+        places = set() if self.is_draining else {place_of(bind) for bind in self.newest.wanted.binds}
         for slot in slots:
             self._ports.give_up(slot.keep(places), slots)
         self._ports.keep(slots)
@@ -318,17 +368,19 @@ class Supervisor(Service):
             if slot.starting is None:
                 self._start(slot)
         elif worker in prepared:
-            await self._have_adopt(worker, slot, opened.places(slot))
+            await self._have(worker, "adopt", slot, opened.places(slot))
         else:
             worker.kill("has not what was decided")
 
-    async def _have_adopt(self, worker: Worker, slot: Slot, places: Sequence[Place]) -> None:
+    async def _have(self, worker: Worker, what: str, slot: Slot, places: Sequence[Place]) -> None:
+        """Have a worker do what it needs new sockets of its slot for."""
         body = {"number": self.newest.number, "places": places}
         descriptors = [slot.sockets[place].fileno() for place in places]
         try:
-            await worker.ask("adopt", body, patience_s=ADOPT_S, descriptors=descriptors)
+            patience_s = ADOPT_S if worker.serves else BEGIN_S
+            await worker.ask(what, body, patience_s=patience_s, descriptors=descriptors)
         except (NoAnswer, Refused) as error:
-            worker.kill(f"cannot adopt what was decided ({error})")
+            worker.kill(f"cannot {what} ({error})")
 
     def _retire(self, slot: Slot) -> None:
         """Give a slot up: what waits there is accepted, and its sessions run to their end."""

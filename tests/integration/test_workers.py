@@ -245,6 +245,7 @@ def test_a_port_that_is_taken_refuses_the_reload(gateway: Gateway) -> None:
 
 
 def test_a_second_gateway_does_not_slip_in_beside(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.edit(lambda main: main["admin"].update(control=None))
     ended = gateway.run_another(tmp_path / "pid")
     assert ended.returncode == 69
     assert f"{HOST}:{gateway.smtp_port}: cannot listen: Address already in use" in ended.stderr

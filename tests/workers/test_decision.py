@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from smtpproxy.policy.model import InterceptionMode
 from smtpproxy.workers.decision import Decision, read_snapshot
 
 
@@ -13,6 +15,9 @@ class _Wanted:
     binds: tuple[()] = ()
     workers: int = 2
     drain_timeout_s: float = 1.0
+    file: Path = Path("smtpproxy.yaml")
+    gateway_name: str = "gateway.test"
+    mode: InterceptionMode = InterceptionMode.EXPLICIT
     policies: int = 1
     authorities: tuple[str, ...] = ()
 
