@@ -26,6 +26,7 @@ from smtpproxy.admin.running_state import sessions, status
 from smtpproxy.admin.schema import schema
 from smtpproxy.admin.show_config import show_config
 from smtpproxy.admin.telling import drain, reload_command
+from smtpproxy.admin.top import top
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.errors import SmtpProxyError
 
@@ -42,7 +43,7 @@ def commands() -> None:
 _COMMANDS = (
     init, check, explain_command, probe_command, policies, rules, list_, clone, ca, certificate, firewall, schema,
     show_config,
-    status, sessions, reload_command, drain, blocked, health,
+    status, sessions, top, reload_command, drain, blocked, health,
 )  # fmt: skip
 
 for _command in _COMMANDS:
