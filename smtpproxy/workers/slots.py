@@ -18,8 +18,8 @@ from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.listeners import Binding
 from smtpproxy.workers.worker import Worker
 
-STEADY_S: Final = 10.0
-"""A worker that lived so long did not die of its start."""
+STEADY_S: Final = 3.0
+"""A worker that lived so long did not die of its start, which takes a second: nobody should wait for the next one."""
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
