@@ -79,7 +79,7 @@ def make_fleet(
         OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be made.
     """
     require_openssl()
-    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
+    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures, running.status))
     control = Control(lambda path: ControlServer(reactor, path, running))
     office = _Office(reactor, metrics, control)
     manager = find_manager()

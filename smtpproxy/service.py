@@ -158,7 +158,7 @@ def make_service(
         OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be made.
     """
     require_openssl()
-    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures))
+    metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures, running.status))
     control = Control(lambda path: ControlServer(reactor, path, running))
     sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
     workshop = Workshop(reactor, metrics, sts.policies, control=control)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from smtpproxy.admin.exits import CommandError
 from smtpproxy.admin.options import format_option
 from smtpproxy.admin.reached import gateway_options, reach
+from smtpproxy.admin.readiness import obstacles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -35,14 +35,3 @@ def health(context: click.Context, configuration_file: Path, socket_path: Path |
     else:
         click.echo("\n".join(found) or "ok")
     context.exit(1 if found else 0)
-
-
-def obstacles(status: dict[str, Any]) -> Iterator[str]:
-    """Yield why a gateway takes no mail, or less than it should."""
-    if status["state"] != "running":
-        yield f"the gateway is {status['state']}"
-    elif not status["listening"]:
-        yield "the gateway listens nowhere"
-    for worker in status["workers"]:
-        if not worker["answers"]:
-            yield f"a worker does not answer: {worker['because']}"

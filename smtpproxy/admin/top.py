@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from smtpproxy.admin.control.protocol import MAX_SESSIONS
-from smtpproxy.admin.health import obstacles
 from smtpproxy.admin.reached import gateway_options, reach
+from smtpproxy.admin.readiness import obstacles
 from smtpproxy.admin.running_state import sessions_table
 from smtpproxy.admin.running_words import counted, gap, octets, state_words
 

@@ -5,11 +5,12 @@ import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -36,7 +37,8 @@ def get(path: str, method: str = "GET") -> bytes:
 
 class MetricsServerTests(TestCase):
     def setUp(self) -> None:
-        self.server = MetricsServer(reactor, HOST, 0, Figures())
+        self.statuses: list[Deferred[dict[str, Any]]] = []
+        self.server = MetricsServer(reactor, HOST, 0, Figures(), self.statuses.pop)
         self.server.startService()
         self.addCleanup(self.stop)
         assert self.server.address is not None
@@ -64,6 +66,37 @@ class MetricsServerTests(TestCase):
             (get("http://elsewhere.test/metrics"), b"404"),
         ):
             assert (await self.ask(request)).startswith(b"HTTP/1.1 " + status), request
+
+    async def test_health_is_that_somebody_answers(self) -> None:
+        assert (await self.ask(get("/healthz"))).endswith(b"\r\n\r\nok\n")
+
+    async def test_a_gateway_is_ready_that_listens_and_whose_workers_answer(self) -> None:
+        answers, silent = [{"answers": True}], [{"answers": False, "because": "it is starting"}]
+        for state, listening, workers, head, body in (
+            ("running", ["here"], answers, b"200 OK", b"ok\n"),
+            ("draining", [], answers, b"503 Service Unavailable", b"the gateway is draining\n"),
+            ("running", [], answers, b"503 Service Unavailable", b"the gateway listens nowhere\n"),
+            ("running", ["here"], silent, b"503 Service Unavailable", b"a worker does not answer: it is starting\n"),
+        ):
+            self.statuses.append(succeed({"state": state, "listening": listening, "workers": workers}))
+            answer = await self.ask(get("/readyz"))
+            assert answer.startswith(b"HTTP/1.1 " + head)
+            assert answer.endswith(b"\r\n\r\n" + body)
+
+    async def test_a_status_that_fails_is_an_answer_too(self) -> None:
+        self.statuses.append(fail(ValueError("broken")))
+        assert (await self.ask(get("/readyz"))).startswith(b"HTTP/1.1 500 ")
+        assert len(self.flushLoggedErrors(ValueError)) == 1  # type: ignore[no-untyped-call]
+
+    async def test_who_is_gone_before_the_answer_hurts_nobody(self) -> None:
+        late: Deferred[dict[str, Any]] = Deferred()
+        self.statuses.append(late)
+        with await deferToThread(_send, self.port, get("/readyz")):
+            while self.statuses:
+                await deferToThread(ask, self.port, get("/healthz"))
+        while self.server.connections:
+            await deferToThread(int)
+        late.callback({"state": "running", "listening": ["here"], "workers": []})
 
     async def test_a_body_is_thrown_away_as_it_comes(self) -> None:
         head = get("/metrics", "POST")[:-2] + b"Content-Length: %d\r\n\r\n" % BODY_OCTETS
@@ -108,7 +141,7 @@ class MetricsServerTests(TestCase):
             await self.ask(get("/metrics"))
 
     def test_a_port_that_is_taken_is_told(self) -> None:
-        other = MetricsServer(reactor, HOST, self.port, Figures())
+        other = MetricsServer(reactor, HOST, self.port, Figures(), Deferred)
         with pytest.raises(OSError, match="metrics") as caught:
             other.startService()
         assert caught.value.errno == errno.EADDRINUSE

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -13,9 +13,6 @@ from smtpproxy.admin.metrics_service import Metrics, MetricsMove
 from smtpproxy.endpoint import Endpoint
 from tests.admin.test_metrics import Figures
 from tests.admin.test_metrics_server import HOST, ask, get
-
-if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
 
 
 class MetricsServiceTests(TestCase):
@@ -28,7 +25,7 @@ class MetricsServiceTests(TestCase):
 
     def make(self, endpoint: Endpoint) -> MetricsServer:
         self.made.append(endpoint)
-        return MetricsServer(reactor, endpoint.host, endpoint.port, Figures())
+        return MetricsServer(reactor, endpoint.host, endpoint.port, Figures(), Deferred)
 
     def move(self, endpoint: Endpoint | None) -> MetricsMove:
         move = MetricsMove(self.metrics, endpoint)

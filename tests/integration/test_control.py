@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,15 +178,26 @@ def test_draining_loses_no_session_and_can_be_taken_back(
         assert gateway.tell("drain").returncode == 0
         wait_until(lambda: not listens(gateway.smtp_port) and not listens(gateway.smtps_port), "nobody listens")
         assert gateway.tell("health").stdout == "the gateway is draining\n"
+        assert _get(gateway, "/readyz") == (503, "the gateway is draining\n")
+        assert _get(gateway, "/healthz") == (200, "ok\n")
         assert gateway.tell("health").returncode == 1
         client.send(b"hello\r\n.\r\n")
         assert client.getreply()[0] == 250
         assert send_stuffed(client, b"and one more\r\n")[0] == 250
         assert gateway.tell("drain", "--cancel").returncode == 0
         assert gateway.tell("health").stdout == "ok\n"
+        assert _get(gateway, "/readyz") == (200, "ok\n")
         with connect(gateway, mode, lab.trusting_proxy) as another:
             assert send_stuffed(another, b"a third\r\n")[0] == 250
     assert len(recorder.messages) == 3
+
+
+def _get(gateway: Gateway, path: str) -> tuple[int, str]:
+    connection = HTTPConnection(HOST, gateway.metrics_port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def test_a_drained_gateway_exits_behind_its_last_session(lab: Lab, gateway: Gateway) -> None:
