@@ -1,6 +1,6 @@
 """The language of the control socket: one JSON object a line, a request up and its answer down.
 
-`docs/control.md` tells every command and field; `schema.json` beside this module has their form.
+`docs/control.md` tells every command and field.
 
 Source: RFC 8259 (JSON); JSON Lines, https://jsonlines.org.
 """
