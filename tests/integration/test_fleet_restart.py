@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.integration.lab.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.lab.laboratory import Lab
     from tests.integration.lab.recorder import RecordingUpstream
@@ -78,9 +78,18 @@ def test_a_restart_refuses_and_stalls_nobody(gateway: Gateway, recorder: Recordi
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_connections_wait_while_a_crash_is_mended(gateway: Gateway, manager: ServiceManager, workers: int) -> None:
     gateway.edit(lambda main: main["gateway"].update(workers=workers))
+    before = gateway.children
     gateway.kill()
+    wait_until(lambda: not any(map(_runs, before)), "its workers have ended, who would still accept and say 421")
     with ExitStack() as stack:
         waiting = [stack.enter_context(socket.create_connection((HOST, gateway.smtp_port), 30)) for _ in range(40)]
         gateway.start()
         assert {client.recv(4) for client in waiting} == {b"220 "}
     wait_until(lambda: len(manager.store) == 2 * workers, "what no slot serves is not kept")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
