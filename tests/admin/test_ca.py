@@ -144,7 +144,9 @@ def test_openssl_reads_what_the_program_writes(made_home: Path) -> None:
 def test_no_authority_is_a_mistake_of_the_configuration(home: Path) -> None:
     main, certificate = home / "config" / "smtpproxy.yaml", home / "certs" / "proxy-authority.pem"
     certificate.write_bytes((home / "certs" / "proxy-server.pem").read_bytes())
-    place = f"{main}:38:34: certificates.proxy_authority.certificate: certs/proxy-authority.pem: "
+    text = main.read_text()
+    line = text[: text.index("proxy_authority:")].count("\n") + 1
+    place = f"{main}:{line}:34: certificates.proxy_authority.certificate: certs/proxy-authority.pem: "
     assert mistake(export(home)).startswith(f"{place}not a CA certificate")
     certificate.write_bytes(make_leaf(None, Wanted(authority=True, not_after=NOW - DAY)).pem)
     assert "and so would every leaf; renew the authority" in mistake(export(home))
