@@ -121,9 +121,11 @@ def test_a_killed_gateway_leaves_the_message_with_the_sender(lab: Lab) -> None:
 
 
 def test_a_port_that_is_taken_is_one_line_and_an_exit_status(lab: Lab, tmp_path: Path) -> None:
-    gateway = lab.gateway(lab.recorder())
+    gateway = lab.doomed_gateway(lab.recorder())
+    gateway.edit(lambda main: main.setdefault("admin", {}).update(control=None))  # else that is what is told
     pid_file = tmp_path / "another.pid"
     ended = gateway.run_another(pid_file)
+    gateway.close()
     line = f"127.0.0.1:{gateway.smtp_port}: cannot listen: Address already in use"
     assert (ended.returncode, ended.stderr) == (69, line + "\n")
     assert ended.stdout.count(line) == 1
@@ -190,7 +192,7 @@ def test_sessions_leave_no_descriptor_behind(lab: Lab) -> None:
     with connect(gateway, "smtps", lab.trusting_proxy) as client:
         send_stuffed(client, b"warm\r\n")
     wait_until(lambda: _ended(gateway) == 1, "the first session has ended")
-    wait_until(lambda: len(gateway.sockets) <= 2, "the two listeners alone are open")
+    wait_until(lambda: len(gateway.sockets) <= 3, "the two listeners and the control socket alone are open")
     before = gateway.sockets
     for _ in range(10):
         for mode in ("clear", "starttls", "smtps"):
