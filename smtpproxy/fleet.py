@@ -27,7 +27,7 @@ from smtpproxy.net.announcing import Announcing
 from smtpproxy.net.blocklist_file import BLOCKLIST_FILE, BlocklistFile
 from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listeners import Binding, bindings
-from smtpproxy.net.notify import Notifier, find_manager
+from smtpproxy.net.notify import Manager, Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.stopping import Stopping
@@ -85,9 +85,24 @@ def make_fleet(
     manager = find_manager()
     notifier = Notifier(reactor, manager.address)
     ports = SharedPorts(Keeping(notifier, activated()))
-    listening = open_signing_socket()
-    process = SigningProcess(reactor, listening)
+    process = SigningProcess(reactor, open_signing_socket())
     supervisor = Supervisor(reactor, office.decide(configuration), launch, ports, _Keys(process, configuration.file))
+    announcing = _announcing(supervisor, notifier, manager, reactor)
+    figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
+    supervisor.departed = figures.depart
+    reloading = _reloading(supervisor, office, load, reactor)
+    reload = announcing.reloads(reloading.request)
+    stopping = Stopping(reactor.stop, supervisor.expire)
+    running = FleetRunning(reactor, supervisor, figures, reloads=reloading, reload=reload, stop=stopping.request)
+    services = OneAfterAnother()  # type: ignore[no-untyped-call]
+    blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), supervisor.blocklist)
+    signals = make_signals(reload, stopping, reactor)
+    for service in (signals, blocked, metrics, control, process, supervisor, announcing):
+        service.setServiceParent(services)  # type: ignore[no-untyped-call]
+    return services
+
+
+def _announcing(supervisor: Supervisor, notifier: Notifier, manager: Manager, reactor: Any) -> Announcing:  # noqa: ANN401
     announcing = Announcing(
         reactor,
         notifier,
@@ -96,25 +111,7 @@ def make_fleet(
         watchdog_s=manager.watchdog_s,
     )
     supervisor.all_serve = announcing.serves
-    figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
-    supervisor.departed = figures.depart
-    reloading = _reloading(supervisor, office, load, reactor)
-    reload = announcing.reloads(reloading.request)
-    stopping = Stopping(reactor.stop, supervisor.expire)
-    running = FleetRunning(
-        reactor,
-        supervisor,
-        figures,
-        reloads=reloading,
-        reload=reload,
-        stop=stopping.request,
-    )
-    services = OneAfterAnother()  # type: ignore[no-untyped-call]
-    blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), supervisor.blocklist)
-    signals = make_signals(reload, stopping, reactor)
-    for service in (signals, blocked, metrics, control, process, supervisor, announcing):
-        service.setServiceParent(services)  # type: ignore[no-untyped-call]
-    return services
+    return announcing
 
 
 def _reloading(

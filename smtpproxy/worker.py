@@ -46,7 +46,7 @@ class GatewayOfWorker:
         service: all of it.
     """
 
-    def __init__(self, reactor: Any, snapshot: bytes, sockets: Inherited, signing: str | None) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, snapshot: bytes, sockets: Inherited, signing: str) -> None:  # noqa: ANN401
         configuration = unpack(snapshot)
         sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
         self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies, signing)
@@ -60,6 +60,7 @@ class GatewayOfWorker:
         for service in (sts, self.gateway):
             service.setServiceParent(services)  # type: ignore[no-untyped-call]
         self.service = cast("IService", services)
+        reactor.addSystemEventTrigger("after", "shutdown", self._workshop.close)
         gc.freeze()
 
     def make(self, snapshot: bytes) -> Generation:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,15 +15,14 @@ from typing import Any, Final, TypeAlias
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpproxy.authority.signing import ADOPT, DISCARD, EARLIER_SETS, MISTAKES, PREPARE, PREPARED, RESTORE
+from smtpproxy.child import Child
 from smtpproxy.errors import SmtpProxyError
-from smtpproxy.frames import FrameError, FrameReader, pack
+from smtpproxy.frames import FrameError, pack
 
 DEADLINE_S: Final = 30.0
 """For the start of the process, and two keys to be loaded; usually half a second."""
@@ -38,7 +36,6 @@ LONGEST_PAUSE_S: Final = 30.0
 BACKLOG: Final = 1024
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "smtpproxy.signer")
-_MAX_WORDS_OCTETS: Final = 2048
 
 Kept: TypeAlias = tuple[bytes, ...]
 """Of each authority its fingerprint, certificate file and key file, as the process says and takes them."""
@@ -253,40 +250,21 @@ class SigningProcess(Service):
         self._start_later = self._reactor.callLater(pause_s, self._start)
 
 
-class _Run(ProcessProtocol):
+class _Run(Child):
     """The life of one process.
 
     Attributes:
         began_s: when it was begun, by the reactor's clock.
-        has_answered: whether it was of any use.
     """
 
     def __init__(self, reactor: Any, ended: Callable[[_Run], None]) -> None:  # noqa: ANN401
+        super().__init__()
         self.began_s: float = reactor.seconds()
-        self.has_answered = False
         self._reactor = reactor
         self._told = ended
-        self._reader = FrameReader()
         self._waiting: deque[tuple[Callable[[Sequence[bytes]], None], IDelayedCall]] = deque()
-        self._words = bytearray()
         self._gone: Deferred[None] = Deferred()
         self._killing: IDelayedCall | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, ``None`` once it is gone."""
-        pid: int | None = self._transport.pid
-        return pid
-
-    @property
-    def words(self) -> str:
-        """The last line that it complained with."""
-        lines = self._words.decode("utf-8", "backslashreplace").split("\n")
-        return next(filter(None, map(str.strip, reversed(lines))), "without a word")
-
-    @property
-    def _transport(self) -> Any:  # noqa: ANN401 - Twisted's process transport has no type of its own
-        return self.transport
 
     def say(self, octets: bytes, heard: Callable[[Sequence[bytes]], None] | None = None) -> None:
         """Send a word; ``heard`` is given its answer, if it has one."""
@@ -297,7 +275,7 @@ class _Run(ProcessProtocol):
     def end(self) -> Deferred[None]:
         """Let it end; fires when it is gone."""
         self._transport.loseConnection()
-        self._killing = self._reactor.callLater(DEADLINE_S, self._kill)
+        self._killing = self._reactor.callLater(DEADLINE_S, self.kill)
         return self._gone
 
     def outReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
@@ -309,13 +287,8 @@ class _Run(ProcessProtocol):
                 deadline.cancel()
                 heard(fields)
         except (FrameError, IndexError):
-            self._words += b"\nwhat it says is no answer"
-            self._kill()
-
-    def errReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """For Twisted: it complains."""
-        self._words += data
-        del self._words[:-_MAX_WORDS_OCTETS]
+            self.complain(b"what it says is no answer")
+            self.kill()
 
     def processEnded(self, reason: Failure) -> None:  # noqa: ARG002, N802 - Twisted's name
         """For Twisted: it is gone."""
@@ -328,12 +301,8 @@ class _Run(ProcessProtocol):
         self._gone.callback(None)
 
     def _late(self) -> None:
-        self._words += b"\nno answer in time"
-        self._kill()
-
-    def _kill(self) -> None:
-        with suppress(ProcessExitedAlready):
-            self._transport.signalProcess("KILL")
+        self.complain(b"no answer in time")
+        self.kill()
 
 
 def _environment() -> dict[str, str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from smtpproxy.firewall.routing import Routing
 from smtpproxy.firewall.table import FAMILY, NAME, UNREADABLE, Chain, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from smtpproxy.firewall.routing import Route, RoutingRule
     from smtpproxy.firewall.table import AddressSet
     from smtpproxy.policy.rules import Network
+
+
+_N = TypeVar("_N", "AddressSet", Chain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +43,20 @@ def _tables(wanted: Table | None, found: Table | None) -> Iterator[str]:
         return
     yield from (f"the table has {other}, which is not wanted" for other in found.others)
     if found is not UNREADABLE:
-        yield from _sets(wanted, found)
-        yield from _chains(wanted, found)
+        yield from _by_name("the set", wanted.sets, found.sets, _elements)
+        yield from _by_name("the chain", wanted.chains, found.chains, _chain)
 
 
-def _sets(wanted: Table, found: Table) -> Iterator[str]:
-    here = {each.name: each for each in found.sets}
-    for each in wanted.sets:
-        if each.name in here:
-            yield from _elements(each, here[each.name])
+def _by_name(
+    what: str, wanted: Iterable[_N], found: Iterable[_N], compare: Callable[[_N, _N], Iterator[str]]
+) -> Iterator[str]:
+    should, does = {each.name: each for each in wanted}, {each.name: each for each in found}
+    for name, each in should.items():
+        if name in does:
+            yield from compare(each, does[name])
         else:
-            yield f"the set {each.name} is missing"
-    yield from _surplus("the set", here, (each.name for each in wanted.sets))
+            yield f"{what} {name} is missing"
+    yield from (f"{what} {name} is not wanted" for name in sorted(does.keys() - should.keys()))
 
 
 def _elements(wanted: AddressSet, found: AddressSet) -> Iterator[str]:
@@ -70,16 +75,6 @@ def _covered(networks: Iterable[Network]) -> list[Network]:
     ]
 
 
-def _chains(wanted: Table, found: Table) -> Iterator[str]:
-    here = {each.name: each for each in found.chains}
-    for each in wanted.chains:
-        if each.name in here:
-            yield from _chain(each, here[each.name])
-        else:
-            yield f"the chain {each.name} is missing"
-    yield from _surplus("the chain", here, (each.name for each in wanted.chains))
-
-
 def _chain(wanted: Chain, found: Chain) -> Iterator[str]:
     name = f"the chain {wanted.name}"
     if wanted.hook != found.hook:
@@ -89,10 +84,6 @@ def _chain(wanted: Chain, found: Chain) -> Iterator[str]:
     yield from (f"{name} has the rule '{text}' besides" for text in does - should)
     if should == does and [rule.text for rule in wanted.rules] != [rule.text for rule in found.rules]:
         yield f"{name} has its rules in another order"
-
-
-def _surplus(what: str, here: Iterable[str], wanted: Iterable[str]) -> Iterator[str]:
-    yield from (f"{what} {name} is not wanted" for name in sorted(set(here) - set(wanted)))
 
 
 def _routing(wanted: Routing, found: Routing) -> Iterator[str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from twisted.application.service import Service
-from twisted.internet.defer import maybeDeferred
 
 from smtpproxy.net.driver import Driver
 from smtpproxy.net.equipment import Equipment
+from smtpproxy.net.in_force import InForce
 from smtpproxy.net.listeners import Binding
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind
 from smtpproxy.policy.rules import Network
 from smtpproxy.session.terms import Terms
 
 
-class Generation:
+class Generation(InForce):
     """One configuration in force, from its switch until the last session that began under it has ended.
 
     Args:
@@ -30,14 +29,12 @@ class Generation:
         parts: services that are begun with it and end with it.
 
     Attributes:
-        number: counts the configurations that came into force, from 1.
-        begun_s: when it came into force, in seconds since the epoch; 0 before.
         sessions: those that began under it.
     """
 
     __slots__ = (
-        "__weakref__", "_parts", "_terms", "begun_s", "binds", "drain_timeout_s", "equipment", "gateway_name", "mode",
-        "number", "policies", "sessions", "trusted_balancers",
+        "__weakref__", "_terms", "binds", "drain_timeout_s", "equipment", "gateway_name", "mode", "policies",
+        "sessions", "trusted_balancers",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
@@ -52,8 +49,7 @@ class Generation:
         drain_timeout_s: float,
         parts: Sequence[Service] = (),
     ) -> None:
-        self.number = 1
-        self.begun_s = 0.0
+        super().__init__(parts)
         self.gateway_name = gateway_name
         self.mode = mode
         self.trusted_balancers = tuple(trusted_balancers)
@@ -62,7 +58,6 @@ class Generation:
         self.equipment = equipment
         self.drain_timeout_s = drain_timeout_s
         self.sessions: set[Driver] = set()
-        self._parts = tuple(parts)
         self._terms = {
             (policy.name, kind): Terms.of(policy, kind, gateway_name) for policy in policies for kind in PortKind
         }
@@ -70,21 +65,6 @@ class Generation:
     def terms(self, policy: Policy, kind: PortKind) -> Terms:
         """Return what holds for every session of a policy on a kind of port."""
         return self._terms[policy.name, kind]
-
-    def bind(self) -> None:
-        """Have each part take its ports.
-
-        Raises:
-            OSError: one cannot be had; the generation is to be ended then.
-        """
-        for part in self._parts:
-            part.privilegedStartService()
-
-    def begin(self) -> None:
-        """Start every part."""
-        self.begun_s = time.time()
-        for part in self._parts:
-            part.startService()
 
     def drain(self) -> None:
         """Ask every session to end soon."""
@@ -95,8 +75,3 @@ class Generation:
         """Have every session end now."""
         for driver in list(self.sessions):
             driver.expire()
-
-    async def end(self) -> None:
-        """Stop every part, in the reverse of the order in which they were begun."""
-        for part in reversed(self._parts):
-            await maybeDeferred(part.stopService)

@@ -6,20 +6,18 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from OpenSSL import crypto
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smtpproxy.child import Child
 from smtpproxy.errors import SmtpProxyError
-from smtpproxy.frames import FrameReader, pack
+from smtpproxy.frames import pack
 from smtpproxy.peers.verifier import TRUST, VERIFY, Opinion
 from smtpproxy.transport.trust import TrustStore
 
@@ -31,8 +29,6 @@ MAX_WAITING: Final = 64
 
 LONGEST_PAUSE_S: Final = 60.0
 """Between two starts of a process that dies before it has answered anything."""
-
-_MAX_WORDS_OCTETS: Final = 2048
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "smtpproxy.peers.verifier")
 
@@ -182,38 +178,19 @@ class VerifierProcess:
             job.answered.callback((UNAVAILABLE, words))
 
 
-class _Run(ProcessProtocol):
+class _Run(Child):
     """The life of one process.
 
     Attributes:
         ended: fires when it is gone, and reaped.
-        has_answered: whether it was of any use.
     """
 
     def __init__(self, heard: Callable[[Opinion], None], ended: Callable[[_Run], None]) -> None:
+        super().__init__()
         self.ended: Deferred[None] = Deferred()
-        self.has_answered = False
         self._heard = heard
         self._told = ended
-        self._reader = FrameReader()
         self._stores: dict[TrustStore, bytes] = {}
-        self._words = bytearray()
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, ``None`` once it is gone."""
-        pid: int | None = self._transport.pid
-        return pid
-
-    @property
-    def words(self) -> str:
-        """The last line that it complained with."""
-        lines = self._words.decode("utf-8", "backslashreplace").split("\n")
-        return next(filter(None, map(str.strip, reversed(lines))), "without a word")
-
-    @property
-    def _transport(self) -> Any:  # noqa: ANN401 - Twisted's process transport has no type of its own
-        return self.transport
 
     def ask(self, trust: TrustStore, chain: Sequence[bytes], seconds: float) -> None:
         """Send a chain, and before it the authorities if they have not been sent yet."""
@@ -226,8 +203,7 @@ class _Run(ProcessProtocol):
     def kill(self) -> None:
         """End it at once; whatever it still says is not heard."""
         self._heard = _nobody
-        with suppress(ProcessExitedAlready):
-            self._transport.signalProcess("KILL")
+        super().kill()
 
     def outReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """For Twisted: it has answered."""
@@ -237,13 +213,8 @@ class _Run(ProcessProtocol):
                 self.has_answered = True
                 self._heard((token.decode("ascii"), words.decode("utf-8", "backslashreplace")))
         except (SmtpProxyError, ValueError):
-            self._words += b"\nwhat it says is no answer"
+            self.complain(b"what it says is no answer")
             self.kill()
-
-    def errReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """For Twisted: it complains."""
-        self._words += data
-        del self._words[:-_MAX_WORDS_OCTETS]
 
     def processEnded(self, reason: Failure) -> None:  # noqa: ARG002, N802 - Twisted's name
         """For Twisted: it is gone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -47,10 +48,19 @@ def is_transparent(made: socket.socket) -> bool:
 
 def mark_own(made: socket.socket) -> None:
     """Mark a connection of ours, if the system lets us: without the right to it, the kernel's routes must do."""
-    try:
+    if _may_mark():
         made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
-    except PermissionError:
-        return
+
+
+@cache
+def _may_mark() -> bool:
+    """Asked at the first connection, when privileges have been given up; they do not come back."""
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
+        except PermissionError:
+            return False
+    return True
 
 
 def original_destination(accepted: socket.socket) -> tuple[str, int] | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import maybeDeferred
 
+from smtpproxy.net.in_force import InForce
 from smtpproxy.net.listeners import Binding
 from smtpproxy.policy.model import InterceptionMode
 
@@ -55,7 +54,7 @@ class Wanted(Protocol):
         """The fingerprints of those that sign leaves."""
 
 
-class Decision:
+class Decision(InForce):
     """One configuration for all workers, and the services that stand for it once, beside them.
 
     Args:
@@ -64,34 +63,15 @@ class Decision:
         parts: services that are begun with it and end with it.
 
     Attributes:
-        number: counts the configurations that came into force, from 1.
         descriptor: of memory that holds the snapshot and cannot be changed.
         fingerprint: of the snapshot.
-        begun_s: when it came into force, in seconds since the epoch.
     """
 
     def __init__(self, wanted: Wanted, snapshot: bytes, parts: Sequence[Service] = ()) -> None:
-        self.number = 1
-        self.begun_s = 0.0
+        super().__init__(parts)
         self.wanted = wanted
         self.fingerprint = sha256(snapshot).hexdigest()
         self.descriptor = _sealed(snapshot)
-        self._parts = tuple(parts)
-
-    def bind(self) -> None:
-        """Have each part take its ports.
-
-        Raises:
-            OSError: one cannot be had; the decision is to be ended then.
-        """
-        for part in self._parts:
-            part.privilegedStartService()
-
-    def begin(self) -> None:
-        """Start every part."""
-        self.begun_s = time.time()
-        for part in self._parts:
-            part.startService()
 
     def forget(self) -> None:
         """Give no worker the snapshot any more; the parts go on."""
@@ -100,10 +80,9 @@ class Decision:
             self.descriptor = -1
 
     async def end(self) -> None:
-        """Stop every part, in the reverse of the order in which they were begun."""
+        """Forget the snapshot, and stop every part."""
         self.forget()
-        for part in reversed(self._parts):
-            await maybeDeferred(part.stopService)
+        await super().end()
 
 
 def _sealed(octets: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from smtpproxy.workers.decision import Decision
 
@@ -13,8 +13,8 @@ class KeyHolder(Protocol):
     """Holds the keys of the authorities, and signs for workers that hang up and come again."""
 
     @property
-    def address(self) -> str | None:
-        """Where workers find it, ``None`` if there is none."""
+    def address(self) -> str:
+        """Where workers find it."""
 
     def prepare(self, decision: Decision) -> Deferred[None]:
         """Have the keys of a decision beside those in force; fails with what is wrong, and nothing has changed."""
@@ -24,19 +24,3 @@ class KeyHolder(Protocol):
 
     def discard(self) -> None:
         """Forget it."""
-
-
-class NoKeys:
-    """Stands where no worker needs a signature."""
-
-    address = None
-
-    def prepare(self, decision: Decision) -> Deferred[None]:  # noqa: ARG002 - none has keys
-        """Do nothing."""
-        return succeed(None)
-
-    def adopt(self) -> None:
-        """Do nothing."""
-
-    def discard(self) -> None:
-        """Do nothing."""

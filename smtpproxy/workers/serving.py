@@ -92,7 +92,7 @@ class Works(Protocol):
         """Return what was counted."""
 
 
-Build: TypeAlias = Callable[[bytes, Inherited, str | None], Works]
+Build: TypeAlias = Callable[[bytes, Inherited, str], Works]
 """Makes the works of a first snapshot, with the source of its sockets, and where leaves are signed."""
 
 
@@ -153,7 +153,7 @@ class Serving:
     def _begin(self, body: Body, descriptors: list[int]) -> Body:
         snapshot, *sockets = descriptors
         self._sockets.add(body["places"], sockets)
-        self._works = works = self._build(_read(snapshot), self._sockets, body["signing"])
+        self._works = works = self._build(_read(snapshot), self._sockets, str(body["signing"]))
         works.gateway.newest.number = int(body["number"])
         works.blocklist.take(map(read, body["blocked"]))
         works.blocklist.watch(Telling(lambda: [self.channel]))

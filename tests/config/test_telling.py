@@ -17,13 +17,15 @@ PASSING = {
 PASSING_STARTTLS = "starttls: {exceptions: [{match: [192.0.2.1], action: allow}]}"
 
 
-def load(home: Path, policy: str, action: str) -> None:
+def load(home: Path, policy: str, action: str) -> str:
+    """Return what is told upstream."""
     config = home / "config"
     (config / "proxy-actions").mkdir(parents=True, exist_ok=True)
     (config / "proxy-actions" / "Mine.yaml").write_text(f"kind: client\n{action}\n")
     words = "name: A, direction: outbound, source: [10.0.0.0/8], upstream: {host: mx.example.net}, proxy_action: Mine"
     (config / "smtpproxy.yaml").write_text(f"policies:\n  - {{{words}, {policy}}}\n")
-    load_configuration(config / "smtpproxy.yaml")
+    (loaded,) = load_configuration(config / "smtpproxy.yaml").policies
+    return loaded.send_client.value
 
 
 @pytest.mark.parametrize("passing", PASSING)
@@ -36,16 +38,16 @@ def test_xclient_cannot_be_said_where_tls_passes_uninspected(home: Path, passing
 
 @pytest.mark.parametrize("passing", PASSING)
 @pytest.mark.parametrize(
-    "policy",
+    ("policy", "told"),
     [
-        "send_client: proxy_v2, tls_support: enabled",
-        "tls_support: enabled",
-        "send_client: xclient, tls_support: disabled",
+        ("send_client: proxy_v2, tls_support: enabled", "proxy_v2"),
+        ("tls_support: enabled", "none"),
+        ("send_client: xclient, tls_support: disabled", "xclient"),
     ],
 )
-def test_elsewhere_tls_may_pass(home: Path, passing: str, policy: str) -> None:
-    load(home, policy, PASSING[passing])
+def test_elsewhere_tls_may_pass(home: Path, passing: str, policy: str, told: str) -> None:
+    assert load(home, policy, PASSING[passing]) == told
 
 
 def test_starttls_may_pass_since_xclient_comes_before(home: Path) -> None:
-    load(home, "send_client: xclient, tls_support: disabled", PASSING_STARTTLS)
+    assert load(home, "send_client: xclient, tls_support: disabled", PASSING_STARTTLS) == "xclient"

@@ -10,9 +10,13 @@ import trustme
 from tests.integration.lab import exim, postfix, unbound
 from tests.integration.lab.laboratory import Authorities, Lab
 from tests.integration.lab.senders import Senders
+from tests.integration.lab.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.lab.recorder import RecordingUpstream
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,18 @@ def running_lab(tmp_path_factory: pytest.TempPathFactory, authorities: Authoriti
 def lab(running_lab: Lab) -> Iterator[Lab]:
     yield running_lab
     running_lab.judge()
+
+
+@pytest.fixture
+def recorder(lab: Lab) -> RecordingUpstream:
+    return lab.recorder()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    made = ServiceManager(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 LOOPS = 12
 
 
-@pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
 @pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
 def gateway(lab: Lab, recorder: RecordingUpstream, request: pytest.FixtureRequest) -> Iterator[Gateway]:
     """A gateway of the test's own, since it is told what to do."""

@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[ServiceManager]:
-    made = ServiceManager(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def gateway(lab: Lab, recorder: RecordingUpstream, manager: ServiceManager) -> Iterator[Gateway]:
     made = lab.doomed_gateway(recorder, Setup(workers=2), starter=manager)
     yield made

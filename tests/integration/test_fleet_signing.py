@@ -29,11 +29,6 @@ KEYS = ("proxy-authority.key", "untrusted-authority.key")
 
 
 @pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
 def gateway(lab: Lab, recorder: RecordingUpstream) -> Iterator[Gateway]:
     gateway = lab.doomed_gateway(recorder, Setup(workers=2))
     try:

@@ -32,11 +32,6 @@ LOOPS = 20
 
 
 @pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
 def gateway(lab: Lab, recorder: RecordingUpstream) -> Iterator[Gateway]:
     """A gateway of the test's own, since it changes what the gateway runs by."""
     made = lab.doomed_gateway(recorder, INBOUND)

@@ -19,24 +19,11 @@ from tests.integration.lab.service_manager import WATCHDOG_S, ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.lab.laboratory import Lab
     from tests.integration.lab.recorder import RecordingUpstream
 
 SLACK_S = 3.0
-
-
-@pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[ServiceManager]:
-    made = ServiceManager(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

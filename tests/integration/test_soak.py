@@ -39,11 +39,6 @@ INBOUND = Setup(
 
 
 @pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
 def gateway(lab: Lab, recorder: RecordingUpstream) -> Iterator[Gateway]:
     gateway = lab.doomed_gateway(recorder, INBOUND)
     try:

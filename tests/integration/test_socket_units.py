@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from tests.integration.lab.recorder import RecordingUpstream
 
 
-@pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
 def _send(port: int, content: bytes) -> int:
     with smtplib.SMTP(HOST, port, "client.test", timeout=30) as client:
         client.ehlo()

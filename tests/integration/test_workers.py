@@ -43,11 +43,6 @@ QUIET_S = 1.0
 
 
 @pytest.fixture
-def recorder(lab: Lab) -> RecordingUpstream:
-    return lab.recorder()
-
-
-@pytest.fixture
 def gateway(lab: Lab, recorder: RecordingUpstream, request: pytest.FixtureRequest) -> Iterator[Gateway]:
     gateway = lab.doomed_gateway(recorder, getattr(request, "param", TWO))
     try:

@@ -207,11 +207,12 @@ class _Smtps(smtplib.SMTP_SSL):
 
 
 def _words(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        try:
+    """A reset may come before the connection is seen to stand."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as client:
             return client.recv(1024)
-        except ConnectionResetError:
-            return RESET
+    except ConnectionResetError:
+        return RESET
 
 
 def _words_inside_tls(port: int) -> bytes:
