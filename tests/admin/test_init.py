@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import grp
 import json
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.config.document import parse_document
 from smtpproxy.config.load import load_configuration
 from smtpproxy.config.shipped import example_files
+from smtpproxy.policy.model import Direction, InterceptionMode, SourceAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,3 +164,56 @@ def test_a_schema_of_another_version_is_replaced(tmp_path: Path) -> None:
     schema.write_text("{}")
     assert f"made {schema}\n" in init(str(tmp_path)).output
     assert schema.read_bytes() == before
+
+
+def test_inside_makes_a_gateway_that_stands_in_the_path(tmp_path: Path) -> None:
+    networks = "10.9.0.0/24", "fd09::/64"
+    assert init("--inside", networks[0], "--inside", networks[1], str(tmp_path)).exit_code == 0
+    assert files_in(tmp_path) == CONFIGURATION | CERTIFICATES
+    made = load_configuration(tmp_path / "config" / "smtpproxy.yaml")
+    assert made.interception.mode is InterceptionMode.TPROXY
+    outbound, inbound = made.policies
+    assert (outbound.direction, inbound.direction) == (Direction.OUTBOUND, Direction.INBOUND)
+    assert tuple(map(str, outbound.source)) == tuple(map(str, inbound.destination)) == networks
+    for policy in made.policies:
+        assert (policy.upstream, policy.source_address) == (None, SourceAddress.CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--inside", "10.9.0.1/24"], "has host bits set; the network is 10.9.0.0/24"),
+        (["--inside", "no-such-interface"], "no-such-interface: "),
+        (["--inside", "lo"], "lo is in no network"),
+        (["--inside", "10.9.0.0/24", "--group", "no-such-group"], "useradd --system --user-group no-such-group"),
+    ],
+)
+def test_what_is_not_there_is_told_before_anything_is_made(tmp_path: Path, words: list[str], told: str) -> None:
+    result = init(*words, str(tmp_path))
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.status is ExitStatus.USAGE
+    assert told in str(result.exception)
+    assert files_in(tmp_path) == set()
+
+
+def test_inside_does_not_change_a_configuration_that_is_there(tmp_path: Path) -> None:
+    init("--inside", "10.9.0.0/24", str(tmp_path))
+    before = (tmp_path / "config" / "smtpproxy.yaml").read_text()
+    assert "nothing to make" in init("--inside", "10.9.0.0/24", str(tmp_path)).output
+    result = init("--inside", "10.8.0.0/24", str(tmp_path))
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.status is ExitStatus.DATA
+    assert (tmp_path / "config" / "smtpproxy.yaml").read_text() == before
+
+
+def test_a_group_may_read_the_keys_of_a_home_and_nothing_that_lies_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.key"
+    elsewhere.touch(0o600)
+    home = tmp_path / "home"
+    init(str(home))
+    (home / "certs" / "linked.key").symlink_to(elsewhere)
+    own = grp.getgrgid(os.getegid())
+    assert init("--group", own.gr_name, str(home)).exit_code == 0
+    keys = [path for path in (home / "certs").glob("*.key") if not path.is_symlink()]
+    assert {(stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) for path in keys} == {(0o640, own.gr_gid)}
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o600

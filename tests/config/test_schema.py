@@ -19,7 +19,7 @@ from smtpproxy.config.forms import Form, whole_number
 from smtpproxy.config.problems import ConfigurationErrors
 from smtpproxy.config.schema import FILES, json_schema
 from smtpproxy.config.section import Section, key_of
-from smtpproxy.config.shipped import ACTIONS, PROFILES, example_files, predefined
+from smtpproxy.config.shipped import ACTIONS, PROFILES, example_files, gateway_text, predefined
 from tests.config.test_mistakes import CASES, POLICY, Case
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def shipped() -> Iterator[tuple[str, str, str]]:
     for name, text in example_files().items():
         if name.endswith(".yaml"):
             yield "main", name, text
+    yield "main", "gateway.yaml", gateway_text(["10.9.0.0/24"])
     for folder, kind in ((ACTIONS, "proxy-action"), (PROFILES, "tls-profile")):
         for name, text in predefined(folder).items():
             yield kind, name, text
