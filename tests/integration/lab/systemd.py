@@ -18,20 +18,24 @@ PROJECT: Final = Path(__file__).resolve().parents[3]
 _SYSTEMD: Final = Path("/lib/systemd/systemd")
 _START_S: Final = 60
 _TARGET: Final = "lab.target"
+SOURCES: Final = "/usr/src/smtpproxy"
+"""Where the project is inside, for who reads a document of it."""
 
-# What is written goes into memory. `/proc/sys` stays as it is, since most of it is the whole machine's.
+# What is written goes into memory. Of `/proc/sys` only the network may change: the rest is the whole machine's.
 _BOOT: Final = r"""
 set -e
 mount --make-rprivate /
 mount -t proc proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
+mount --bind /proc/sys/net /proc/sys/net
+mount -o remount,bind,rw /proc/sys/net
 mount -t tmpfs tmpfs /media
 mkdir /media/python /media/packages /media/project
 mount --bind {python} /media/python
 mount --bind {packages} /media/packages
 mount --bind {project} /media/project
-for each in etc opt var; do
+for each in etc opt root usr/local usr/src var; do
     mkdir -p /media/$each/upper /media/$each/work
     chmod 755 /media/$each/upper
     mount -t overlay overlay -o lowerdir=/$each,upperdir=/media/$each/upper,workdir=/media/$each/work /$each
@@ -43,6 +47,8 @@ mount -t tmpfs tmpfs /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 rm -rf /etc/systemd/system
 mkdir -p /etc/systemd/system
+mkdir -p {sources}
+mount --bind /media/project {sources}
 printf '[Unit]\nDescription=laboratory\n' > /etc/systemd/system/{target}
 export container=laboratory
 exec {systemd} --system --unit={target} --show-status=no --log-target=null
@@ -72,9 +78,15 @@ def _cgroup2() -> Path:
 
 
 class Systemd:
-    """Runs units as the machine would, in a network of its own."""
+    """Runs units as the machine would.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for what it needs and logs.
+        network: the network namespace that it is in; ``None`` for one of its own.
+        installs: whether the gateway is under /opt/smtpproxy, with the packages that these tests run with.
+    """
+
+    def __init__(self, folder: Path, network: str | None = None, *, installs: bool = True) -> None:
         self._cgroup = _cgroup2() / f"smtpproxy-test-{os.getpid()}"
         self._cgroup.mkdir()
         script = folder / "boot.sh"
@@ -85,13 +97,16 @@ class Systemd:
                 project=PROJECT,
                 target=_TARGET,
                 systemd=_SYSTEMD,
+                sources=SOURCES,
             )
         )
-        spaces = ("--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup", "--kill-child")
+        entered = ("ip", "netns", "exec", network) if network else ()
+        spaces = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "--kill-child"]
+        spaces += [] if network else ["--net"]
         own_group = f'echo $$ >{self._cgroup}/cgroup.procs; exec "$@"'
         with (folder / "systemd.log").open("wb") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", own_group, "sh", "unshare", *spaces, "sh", script],
+                ["sh", "-c", own_group, "sh", *entered, "unshare", *spaces, "sh", script],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -99,7 +114,8 @@ class Systemd:
         wait_until(lambda: self._is_running or self._process.poll() is not None, "systemd runs", _START_S)
         assert self._process.poll() is None, (folder / "systemd.log").read_text()
         self.run("ip", "link", "set", "lo", "up")
-        self._install()
+        if installs:
+            self._install()
 
     @property
     def pid(self) -> int:
