@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smtpproxy.config.near import some
+from smtpproxy.config.shipped import ACTIONS, predefined
 from smtpproxy.policy.model import PortKind, SendClient, TlsAction, TlsSupport
 from smtpproxy.policy.tls_action import TlsQuestion, Unknown, possible_tls
 
@@ -23,7 +24,7 @@ _BECOMES: Final = {
 
 
 def tls_notices(policy: Policy) -> Iterator[tuple[str, str]]:
-    """Yield keys of a policy with what is to be known of them."""
+    """Yield keys of a policy with what is to be known of them; nothing of predefined rules, which are as they are."""
     if policy.send_client is SendClient.XFORWARD and _tunnels(policy):
         message = f"upstream's log is told nothing of who passes in a tunnel, as {policy.action.name} allows"
         yield "send_client", message
@@ -36,7 +37,7 @@ def tls_notices(policy: Policy) -> Iterator[tuple[str, str]]:
     decisions = _implicit_decisions(policy)
     if decisions[-1].action is not TlsAction.INSPECT:
         yield "tls_support", _not_inspected(policy, decisions)
-    below = _below_required(policy)
+    below = () if policy.action.name in predefined(ACTIONS) else _below_required(policy)
     if below and any(each.action is TlsAction.INSPECT for each in decisions):
         words = ("rule", "is") if len(below) == 1 else ("rules", "are")
         yield "proxy_action", f"on port 465 {words[0]} {some(below)} {words[1]} read as required on both sides"

@@ -337,16 +337,19 @@ def test_notice_that_strangers_may_read_the_metrics(home: Path, address: str) ->
     )
 
 
-def test_notice_that_465_reads_rules_as_required(home: Path) -> None:
-    (notice,) = load(home).notices
-    assert notice == (
-        f"{home}/config/smtpproxy.yaml:2:5: policies[0].proxy_action: on port 465 rules 'force encrypt' (sender "
-        "optional, recipient required) and 'default' (sender optional, recipient preferred) are read as required on "
+def test_notice_that_465_reads_ones_own_rules_as_required(home: Path) -> None:
+    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
+    rule = "kind: client\nstarttls: {{rules: [{{name: r, sender: {}, recipient: required}}]}}\n"
+    (notice,) = load(home, text, actions_Mine=rule.format("optional")).notices
+    assert notice.endswith(
+        "policies[0].proxy_action: on port 465 rule 'r' (sender optional, recipient required) is read as required on "
         "both sides"
     )
-    text = POLICY.replace("outbound,", "outbound, proxy_action: Mine,")
-    action = "kind: client\nstarttls: {rules: [{sender: required, recipient: required}]}\n"
-    assert load(home, text, actions_Mine=action).notices == ()
+    assert load(home, text, actions_Mine=rule.format("required")).notices == ()
+
+
+def test_no_notice_of_rules_that_nobody_can_change(home: Path) -> None:
+    assert load(home).notices == ()
 
 
 def test_notice_of_a_kind_of_port_that_is_not_there(home: Path) -> None:
@@ -394,8 +397,8 @@ def test_notice_of_a_proxy_action_that_no_policy_uses(home: Path) -> None:
 
 def test_notices_come_with_errors_too(home: Path) -> None:
     with pytest.raises(ConfigurationErrors) as caught:
-        load(home, POLICY + "records: {file: 7}\n")
-    assert [notice.split(": ")[1] for notice in caught.value.notices] == ["policies[0].proxy_action"]
+        load(home, POLICY + "interception: {mode: explicit, trusted_balancers: [192.0.2.4]}\nrecords: {file: 7}\n")
+    assert [notice.split(": ")[1] for notice in caught.value.notices] == ["interception.trusted_balancers"]
 
 
 def test_lists_are_kept_in_canonical_form(home: Path) -> None:
