@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -207,3 +208,15 @@ def test_it_goes_out_of_the_path_and_comes_back(walk: Walk) -> None:
         walk.follow("And back")
     queue_id = Client(walk.network.client, walk.trusting).deliver(ONE[4], "smtps")
     walk.transaction(queue_id)
+
+
+def test_the_steps_of_deploy_lead_to_a_gateway_too(walk: Walk) -> None:
+    walk.follow("Out of the path")
+    assert walk.box.run("rm -r /opt/smtpproxy /etc/smtpproxy /etc/sysctl.d/60-smtpproxy.conf").returncode == 0
+    assert walk.box.run("userdel smtpproxy").returncode == 0
+    text = (systemd.PROJECT / "deploy" / "README.md").read_text()
+    commands = "".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).splitlines()
+    for command in (each for each in commands if not each.startswith("editor ")):
+        ended = walk.box.run(f"cd {systemd.SOURCES}; {command}")
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}"
+    assert "serving: 0 sessions, generation 1" in walk.box.run("systemctl status smtpproxy").stdout
