@@ -87,7 +87,7 @@ class Systemd:
     """
 
     def __init__(self, folder: Path, network: str | None = None, *, installs: bool = True) -> None:
-        self._cgroup = _cgroup2() / f"smtpproxy-test-{os.getpid()}"
+        self._cgroup = _cgroup2() / f"smtpproxy-test-{os.getpid()}-{folder.name}"
         self._cgroup.mkdir()
         script = folder / "boot.sh"
         script.write_text(
