@@ -59,6 +59,7 @@ class Plan:
         listeners: the address that takes each IP version, ``None`` for any of the machine's.
         on_stop: what becomes of that traffic while nobody listens.
         answering: the ports whose answers to clients' own addresses are the gateway's.
+        configured: the ports on which connections may stand that some policy took once.
     """
 
     mode: InterceptionMode
@@ -66,6 +67,7 @@ class Plan:
     listeners: Mapping[int, str | None]
     on_stop: OnStop
     answering: tuple[int, ...]
+    configured: tuple[int, ...]
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -111,7 +113,8 @@ def make_plan(
         on_stop: what becomes of the traffic of a stopped gateway.
     """
     takings = tuple(_takings(policies, ports)) if mode in _REDIRECTING else ()
-    return Plan(mode, takings, _listeners(listen), on_stop, _answering(policies, ports))
+    configured = tuple(sorted(set(chain.from_iterable(ports.values()))))
+    return Plan(mode, takings, _listeners(listen), on_stop, _answering(policies, ports), configured)
 
 
 def _takings(policies: Sequence[Policy], ports: Mapping[PortKind, Sequence[int]]) -> Iterator[Taking]:

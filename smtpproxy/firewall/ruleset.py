@@ -91,7 +91,7 @@ def _divert() -> tuple[Rule, ...]:
 
 def _answers(plan: Plan) -> Iterator[Rule]:
     if plan.mode is InterceptionMode.TPROXY and plan.takings:
-        yield Rule(f"tcp dport {_ports(plan.ports)} jump divert", "from clients")
+        yield Rule(f"tcp dport {_ports(plan.configured)} jump divert", "from clients")
     if plan.answering:
         yield Rule(f"tcp sport {_ports(plan.answering)} jump divert", "answers to clients' own addresses")
 

@@ -13,6 +13,7 @@ from tests.integration.lab.laboratory import trusting
 from tests.integration.network import topology
 from tests.integration.network.clients import Client
 from tests.integration.network.machines import Box, Internet, mail_server
+from tests.integration.network.passing import Mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,12 @@ def client(internet: Internet, authorities: Authorities) -> Client:
 def stranger(internet: Internet, authorities: Authorities) -> Client:
     """A client that trusts servers' own certificates alone."""
     return Client(internet.network.client, trusting(authorities.internet))
+
+
+@pytest.fixture
+def mail(internet: Internet, client: Client, stranger: Client) -> Mail:
+    """What the client sends to server one."""
+    return Mail(internet, client, stranger)
 
 
 @pytest.fixture(scope="session")

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.lab.client import MODES, Mode
 from tests.integration.lab.laboratory import trusting
-from tests.integration.lab.ports import wait_until
 from tests.integration.network.clients import Client
 from tests.integration.network.machines import dialled, from_anywhere, haproxy, intercepting
+from tests.integration.network.passing import host, transaction
 from tests.integration.network.topology import CLIENT, INSIDE, ONE, OUTSIDE, TWO, VERSIONS
 
 if TYPE_CHECKING:
-    from tests.integration.lab.gateway import Gateway
     from tests.integration.lab.laboratory import Authorities
     from tests.integration.lab.postfix import Postfix
     from tests.integration.network.machines import Internet
 
 FAMILIES = pytest.mark.parametrize("version", VERSIONS)
 WAYS = pytest.mark.parametrize("way", MODES)
-
-
-def transaction(gateway: Gateway) -> dict[str, Any]:
-    """Return the record of the one message since ``begin``."""
-    wait_until(lambda: any(each["record"] == "session" for each in gateway.records), "the session is on record")
-    (found,) = [each for each in gateway.records if each["record"] == "transaction"]
-    return found
-
-
-def host(endpoint: str) -> str:
-    """Return the address of ``address:port``."""
-    return str(ip_address(endpoint.rpartition(":")[0].strip("[]")))
 
 
 @FAMILIES
