@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -10,13 +11,15 @@ import click
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.firewall_guard import Guard
 from smtpproxy.admin.options import command_line, configuration_option, format_option
+from smtpproxy.admin.reached import reach
 from smtpproxy.admin.wanted import Wanted, wanted_of
 from smtpproxy.config.load import load_configuration
 from smtpproxy.firewall.kernel import NOTHING, Kernel
-from smtpproxy.firewall.programs import FirewallError, NotPermittedError
+from smtpproxy.firewall.programs import FirewallError, NotInstalledError, NotPermittedError
 from smtpproxy.firewall.routing import commands
 from smtpproxy.firewall.table import UNREADABLE
 from smtpproxy.firewall.text import replacement
+from smtpproxy.policy.model import OnStop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,22 +77,48 @@ def print_(configuration_file: Path, output: str) -> None:
 
 @firewall.command()
 @configuration_option
-def apply(configuration_file: Path) -> None:
+@click.option(
+    "--ahead",
+    is_flag=True,
+    help="Before the network is up: with on_stop: pass, leave all as it is unless the gateway runs.",
+)
+def apply(configuration_file: Path, *, ahead: bool) -> None:
     """Make the kernel do what the configuration wants, and nothing else of ours.
 
     The table changes in one transaction, so no packet sees half of it; what the kernel has already stays as it is. If
     anything is refused, what was there before is there again.
     """
     wanted = _wanted(configuration_file)
-    kernel = Kernel()
-    _done(lambda: kernel.apply(wanted.state))
+    if ahead and wanted.plan.on_stop is OnStop.PASS and not _is_running(configuration_file):
+        click.echo("on_stop: pass, and the gateway does not run: nothing is taken yet")
+        return
     for note in wanted.notes:
         click.echo(note, err=True)
+    click.echo(_done(_take_away) if wanted.state == NOTHING else _apply(wanted, Kernel()))
+
+
+def _is_running(configuration_file: Path) -> bool:
+    try:
+        with reach(configuration_file, None):
+            return True
+    except CommandError:
+        return False
+
+
+def _take_away() -> str:
+    """Have nothing of ours; machines whose gateway needs no help of the kernel may lack the programs."""
+    with suppress(NotInstalledError):
+        Kernel().apply(NOTHING)
+    return "nothing is wanted, so there is nothing of ours"
+
+
+def _apply(wanted: Wanted, kernel: Kernel) -> str:
+    _done(lambda: kernel.apply(wanted.state))
     if wanted.state.routing.rules and kernel.lacks_ipv6:
         click.echo("IPv6 is switched off on this machine, so there are no rules and routes for it", err=True)
     for finding in _done(lambda: wanted.findings(kernel)):
         click.echo(f"{'fault' if finding.is_fault else 'notice'}: {finding.text}", err=True)
-    click.echo(f"applied: {wanted.summary}" if wanted.state.table else "nothing is wanted, so there is nothing of ours")
+    return f"applied: {wanted.summary}"
 
 
 @firewall.command()
@@ -139,7 +168,10 @@ def stop() -> None:
 
 
 def _stop(kernel: Kernel) -> str:
-    table = kernel.table()
+    try:
+        table = kernel.table()
+    except NotInstalledError as error:
+        return f"nothing was applied: {error}"
     if table is UNREADABLE:
         raise FirewallError(f"the table has {table.others[0]}; apply or remove it")
     if table is not None and table.blocks:

@@ -31,6 +31,10 @@ class NotPermittedError(FirewallError):
     """Whoever runs this may not."""
 
 
+class NotInstalledError(FirewallError):
+    """The program is not on this machine."""
+
+
 class MissingError(FirewallError):
     """What was asked about is not there."""
 
@@ -43,8 +47,9 @@ class Run(Protocol):
 
         Raises:
             MissingError: what it was asked about is not there.
+            NotInstalledError: there is no such program.
             NotPermittedError: it may not do this.
-            FirewallError: it failed in another way, is not installed, or took too long.
+            FirewallError: it failed in another way, or took too long.
         """
 
 
@@ -52,7 +57,7 @@ def run(program: str, arguments: Sequence[str], text: str = "") -> str:
     """Run a program of the system; see ``Run``."""
     path = shutil.which(program, path=_FOLDERS)
     if path is None:
-        raise FirewallError(f"{program} is not installed; on Debian: apt install {_PACKAGES.get(program, program)}")
+        raise NotInstalledError(f"{program} is not installed; on Debian: apt install {_PACKAGES.get(program, program)}")
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         ended = subprocess.run(  # noqa: S603 - a list of arguments, all ours

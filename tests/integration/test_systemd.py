@@ -7,7 +7,7 @@ import smtplib
 import ssl
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 UNIT: Final = "smtpproxy"
+FIREWALL: Final = "smtpproxy-firewall"
 DEPLOY: Final = PROJECT / "deploy"
 HOME: Final = "/etc/smtpproxy"
 MAIN_FILE: Final = f"{HOME}/config/smtpproxy.yaml"
@@ -36,8 +37,8 @@ LABORATORY: Final = f"""[Service]
 StandardOutput=append:{LOG}
 StandardError=inherit
 Environment=LD_LIBRARY_PATH=/media/python/lib
-WatchdogSec={WATCHDOG_S}s
 """
+WATCHDOG: Final = f"[Service]\nWatchdogSec={WATCHDOG_S}s\n"
 
 
 DEMONSTRATION: Final = f"""
@@ -64,9 +65,11 @@ class Box:
         shared.mkdir(parents=True)
         (shared / "deploy").symlink_to("/media/project/deploy")
         self.systemd.take(DEPLOY / "smtpproxy.socket", "/etc/systemd/system/smtpproxy.socket")
-        drop_in = self.systemd.path(f"/etc/systemd/system/{UNIT}.service.d/laboratory.conf")
-        drop_in.parent.mkdir()
-        drop_in.write_text(LABORATORY)
+        for unit in (UNIT, FIREWALL):
+            drop_in = self.systemd.path(f"/etc/systemd/system/{unit}.service.d/laboratory.conf")
+            drop_in.parent.mkdir()
+            drop_in.write_text(LABORATORY)
+        drop_in.parent.with_name(f"{UNIT}.service.d").joinpath("watchdog.conf").write_text(WATCHDOG)
         for command in steps():
             self.systemd.run("sh", "-c", command)
         self.systemd.run("sh", "-c", DEMONSTRATION)
@@ -74,7 +77,7 @@ class Box:
         self.configuration = text.replace("smtp: [2525], smtps: [4650]", "smtp: [25], smtps: [465]")
         self.configure(lambda _: None)
 
-    def configure(self, change: Callable[[dict[str, object]], None]) -> None:
+    def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Write what the demonstration has, with a change."""
         main = yaml.safe_load(self.configuration)
         change(main)
@@ -102,6 +105,11 @@ class Box:
     @property
     def network(self) -> Path:
         return Path(f"/proc/{self.systemd.pid}/ns/net")
+
+    @property
+    def has_table(self) -> bool:
+        """Whether the kernel has the gateway's table."""
+        return "table inet smtpproxy" in self.systemd.run("nft", "list", "tables").stdout
 
     def inside(self, act: Callable[[], None]) -> None:
         """Do something with this machine's network."""
@@ -229,14 +237,14 @@ def test_a_mistake_in_the_configuration_is_not_tried_again(box: Box) -> None:
 
 def test_connections_to_other_addresses_may_be_taken(box: Box) -> None:
     box.do("stop")
-    box.configure(lambda main: main["interception"].update(mode="tproxy", listen=["0.0.0.0"]))  # type: ignore[attr-defined]  # noqa: S104
+    box.configure(lambda main: main["interception"].update(mode="tproxy", listen=["0.0.0.0"]))  # noqa: S104
     box.do("start")
     assert box.shown("StatusText") == "serving: 0 sessions, generation 1"
 
 
 def test_a_socket_unit_starts_it_and_keeps_who_waits(box: Box) -> None:
     box.do("stop")
-    box.configure(lambda main: main["interception"].update(listen=["0.0.0.0", "::"]))  # type: ignore[attr-defined]  # noqa: S104
+    box.configure(lambda main: main["interception"].update(listen=["0.0.0.0", "::"]))  # noqa: S104
     box.do("start", "smtpproxy.socket")
     try:
         assert box.shown("ActiveState") == "inactive"
@@ -251,8 +259,98 @@ def test_a_socket_unit_starts_it_and_keeps_who_waits(box: Box) -> None:
         box.do("stop", "smtpproxy.socket")
 
 
+def _stands_in_the_path(on_stop: str) -> Callable[[dict[str, Any]], None]:
+    def change(main: dict[str, Any]) -> None:
+        main["interception"].update(mode="tproxy", listen=["0.0.0.0"], on_stop=on_stop)  # noqa: S104
+
+    return change
+
+
+def _restart(box: Box, change: Callable[[dict[str, Any]], None]) -> None:
+    box.do("stop")
+    box.configure(change)
+    box.do("start")
+
+
+def test_a_table_that_blocks_outlives_the_gateway(box: Box) -> None:
+    assert not box.has_table  # nothing is to be redirected
+    _restart(box, _stands_in_the_path("block"))
+    try:
+        assert box.has_table
+        box.do("stop")
+        assert box.has_table
+        assert "on_stop: block: the table stays" in box.log
+    finally:
+        box.configure(lambda _: None)
+        box.do("start")
+    assert not box.has_table
+
+
+def test_a_table_that_lets_pass_goes_with_the_gateway(box: Box) -> None:
+    _restart(box, _stands_in_the_path("pass"))
+    assert box.has_table
+    box.do("stop")
+    assert not box.has_table
+
+
+def test_a_table_that_lets_pass_goes_with_a_gateway_that_crashed_for_good(box: Box) -> None:
+    _restart(box, _stands_in_the_path("pass"))
+    box.configure(lambda main: main.update(nonsense=True))
+    box.signal("KILL")
+    wait_until(lambda: box.shown("ActiveState") == "failed", "it cannot be started again")
+    assert not box.has_table
+    box.configure(_stands_in_the_path("pass"))
+    box.do("reset-failed")
+
+
+def test_a_gateway_that_crashed_has_its_table_again(box: Box) -> None:
+    _restart(box, _stands_in_the_path("pass"))
+    before = box.shown("MainPID")
+    box.signal("KILL")
+    wait_until(lambda: box.shown("MainPID") not in {before, "0"}, "a new one begins")
+    wait_until(lambda: box.shown("SubState") == "running", "it serves")
+    assert box.has_table
+    assert "on_stop: pass: removed" in box.log
+
+
+def test_a_reload_tells_the_kernel_too(box: Box) -> None:
+    box.configure(_stands_in_the_path("pass"))
+    box.do("reload")
+    assert box.has_table
+    box.configure(lambda _: None)
+    box.do("reload")
+    assert not box.has_table
+
+
+def test_a_table_that_blocks_is_there_before_the_network(box: Box) -> None:
+    box.do("stop")
+    box.configure(_stands_in_the_path("pass"))
+    box.do("start", FIREWALL)
+    assert not box.has_table
+    box.configure(_stands_in_the_path("block"))
+    box.do("restart", FIREWALL)
+    assert box.has_table
+    assert box.shown("ActiveState") == "inactive"
+    box.do("stop", FIREWALL)
+    box.systemd.run("/opt/smtpproxy/bin/smtpproxy", "firewall", "remove")
+
+
+@pytest.mark.parametrize("verb", ["restart", "reload"])
+@pytest.mark.parametrize("on_stop", ["block", "pass"])
+def test_the_table_comes_back_when_nftables_has_thrown_it_away(box: Box, verb: str, on_stop: str) -> None:
+    box.do("start", "nftables")
+    _restart(box, _stands_in_the_path(on_stop))
+    box.do("start", FIREWALL)
+    box.systemd.run("nft", "flush", "ruleset")
+    box.do(verb, "nftables")
+    wait_until(lambda: box.has_table, "the table is there again")
+    box.systemd.run("/opt/smtpproxy/bin/smtpproxy", "firewall", "check", "-c", MAIN_FILE)
+    for unit in ("nftables", FIREWALL):
+        box.do("stop", unit)
+
+
 def test_the_units_are_well_formed_and_leave_little_exposed(box: Box) -> None:
-    for unit in ("smtpproxy.service", "smtpproxy.socket"):
+    for unit in ("smtpproxy.service", "smtpproxy-firewall.service", "smtpproxy.socket"):
         verified = box.systemd.run("systemd-analyze", "verify", f"/etc/systemd/system/{unit}")
         assert verified.stdout + verified.stderr == ""
     box.systemd.run(
