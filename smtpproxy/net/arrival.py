@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import InterceptionMode
 from smtpproxy.policy.selection import plain_address
-from smtpproxy.proxy_header.header import Header, Proxied
+from smtpproxy.proxy_header.header import Header, Proxied, Tlv
 from smtpproxy.transport.stream import Stream
 
 
@@ -20,6 +20,7 @@ class Arrival:
         client: who dialled.
         destination: what it dialled.
         balancer: who relayed it and told so, ``None`` without one.
+        tlvs: what it said of the connection besides.
         is_unnamed: whether the balancer named no client: most likely it only sees whether the gateway is there.
     """
 
@@ -27,6 +28,7 @@ class Arrival:
     client: Endpoint
     destination: Endpoint
     balancer: Endpoint | None = None
+    tlvs: tuple[Tlv, ...] = ()
     is_unnamed: bool = False
 
 
@@ -46,7 +48,7 @@ def arrive_through(stream: Stream, header: Header) -> Arrival:
     if isinstance(header, Proxied):
         client, destination = _plain_end(header.client), _plain_end(header.destination)
         if client != balancer:
-            return Arrival(stream, client, destination, balancer)
+            return Arrival(stream, client, destination, balancer, header.tlvs)
     return Arrival(stream, balancer, _plain(stream.local_host, stream.local_port), balancer, is_unnamed=True)
 
 

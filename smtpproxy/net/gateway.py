@@ -328,7 +328,7 @@ def _ends(terms: Terms, arrival: Arrival) -> Ends:
     policy = terms.policy
     source = arrival.client.host if policy.source_address is SourceAddress.CLIENT else None
     upstream = policy.target(terms.kind) or arrival.destination
-    return Ends(arrival.client, arrival.destination, upstream, source)
+    return Ends(arrival.client, arrival.destination, upstream, source, arrival.tlvs)
 
 
 def _origin(session: str, terms: Terms, ends: Ends, balancer: Endpoint | None) -> Origin:

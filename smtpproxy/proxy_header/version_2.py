@@ -5,6 +5,7 @@ Source: HAProxy's doc/proxy-protocol.txt s2.2.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
 from typing import Final
@@ -20,6 +21,12 @@ FIXED_OCTETS: Final = 16
 
 MAX_OCTETS: Final = 4096
 """The longest header that is taken, as in nginx; 65,551 could be announced. What balancers send has 28 to 300."""
+
+SENT_OCTETS: Final = 536
+"""The longest header that is sent: any segment has room for it (s2.2), and Postfix reads no more."""
+
+NOOP: Final = 0x04
+"""The type of padding."""
 
 CRC32C: Final = 0x03
 """The type of the checksum."""
@@ -91,6 +98,18 @@ def to_binary(header: Header, *, checksum: bool = False) -> bytes:
     command = _LOCAL if isinstance(header, Local) else _PROXY
     whole = _FIXED.pack(SIGNATURE, command, family, length) + addresses + tlvs
     return whole[:-4] + crc32c(whole).to_bytes(4, "big") if checksum else whole
+
+
+def shortened(header: Proxied) -> Proxied:
+    """Return a header of at most `SENT_OCTETS`: without padding, and without further information that does not fit."""
+    room = SENT_OCTETS - len(to_binary(replace(header, tlvs=())))
+    kept: list[Tlv] = []
+    for each in header.tlvs:
+        octets = _TLV.size + len(each.value)
+        if each.type != NOOP and octets <= room:
+            kept.append(each)
+            room -= octets
+    return replace(header, tlvs=tuple(kept))
 
 
 def _addresses(header: Header) -> tuple[int, bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from smtpproxy.policy.model import SendClient
 from smtpproxy.proxy_header.header import Proxied
-from smtpproxy.proxy_header.version_2 import to_binary
+from smtpproxy.proxy_header.version_2 import shortened, to_binary
 from smtpproxy.session.terms import Ends
 from smtpproxy.smtp.capabilities import Capabilities
 from smtpproxy.smtp.introduction import (
@@ -39,7 +39,7 @@ class Introduction:
         self.is_due = self._how is SendClient.XCLIENT
         if self._how is not SendClient.PROXY_V2:
             return b""
-        return to_binary(Proxied(self._ends.client, self._ends.destination))
+        return to_binary(shortened(Proxied(self._ends.client, self._ends.destination, self._ends.tlvs)))
 
     def accepted(self) -> None:
         """Upstream takes this connection for the client's own."""

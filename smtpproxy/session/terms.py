@@ -23,6 +23,7 @@ from smtpproxy.policy.model import (
 from smtpproxy.policy.rules import EncryptionRule, RecipientEncryption
 from smtpproxy.policy.selection import Address
 from smtpproxy.policy.tls_action import TlsDecision, TlsQuestion, decide_tls
+from smtpproxy.proxy_header.header import Tlv
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +148,14 @@ class Ends:
         destination: what it dialled.
         upstream: what is dialled for it.
         source: the address to dial from, ``None`` for the gateway's own.
+        tlvs: what a balancer said of the connection besides.
     """
 
     client: Endpoint
     destination: Endpoint
     upstream: Endpoint
     source: str | None = None
+    tlvs: tuple[Tlv, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

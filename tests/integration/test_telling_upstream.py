@@ -6,15 +6,19 @@ import contextlib
 import json
 import re
 import smtplib
+import socket
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from smtpproxy.endpoint import Endpoint
+from smtpproxy.proxy_header.header import Proxied, Tlv
+from smtpproxy.proxy_header.version_2 import to_binary
 from tests.integration.lab import haproxy, postfix
 from tests.integration.lab.client import MODES, Mode, connect
-from tests.integration.lab.gateway import PROGRAMS, Setup
+from tests.integration.lab.gateway import PROGRAMS, Setup, Upstream
 from tests.integration.lab.laboratory import trusting
 from tests.integration.lab.ports import HOST, wait_until
 from tests.integration.lab.postfix import DOMAIN, Postfix
@@ -36,6 +40,7 @@ TRUSTS_THE_GATEWAY: Final = (
 )
 TAKES_COMMANDS: Final = " -o smtpd_authorized_xclient_hosts={host} -o smtpd_authorized_xforward_hosts={host}"
 TAKES_HEADERS: Final = " -o smtpd_upstream_proxy_protocol=haproxy"
+BEHIND_BALANCER: Final = {"mode": "proxy_protocol", "trusted_balancers": [HOST]}
 IN_CLEAR: Final = ({"name": "default", "sender": "optional", "recipient": "none"},)
 
 
@@ -187,13 +192,36 @@ def test_through_a_balancer_and_the_gateway_postfix_knows_the_client(
 ) -> None:
     if reason := haproxy.why_not():
         pytest.skip(reason)
-    interception = {"mode": "proxy_protocol", "trusted_balancers": [HOST]}
-    gateway = lab.gateway(servers.headers, telling("proxy_v2", interception=interception))
+    gateway = lab.gateway(servers.headers, telling("proxy_v2", interception=BEHIND_BALANCER))
     with contextlib.closing(haproxy.HaProxy(gateway, sends)) as balancer:
         with connect(balancer, mode, lab.trusting_proxy, CLIENT) as client:
             queue_id, port = send(client), port_of(client)
         assert f"{queue_id}: client=unknown[{CLIENT}]:{port}" in servers.headers.log
         assert servers.headers.received_header(queue_id).startswith(f"Received: from client.test (unknown [{CLIENT}])")
+
+
+def test_what_a_balancer_says_besides_is_passed_on(lab: Lab) -> None:
+    tlvs = Tlv(0x05, b"an-id"), Tlv(0xEA, b"\1vpce-1")
+    said = Proxied(Endpoint("127.0.0.7", 40000), Endpoint("198.51.100.1", 25), tlvs)
+    with socket.create_server((HOST, 0)) as server:
+        server.settimeout(30)
+        gateway = lab.gateway(Upstream(server.getsockname()[1], 1), telling("proxy_v2", interception=BEHIND_BALANCER))
+        with socket.create_connection((HOST, gateway.smtp_port), 30) as balancer:
+            balancer.sendall(to_binary(said, checksum=True))
+            accepted, _ = server.accept()
+            with accepted, accepted.makefile("rb") as told:
+                assert told.read(len(to_binary(said))) == to_binary(said)
+
+
+def test_postfix_takes_mail_whatever_a_balancer_says_besides(lab: Lab, servers: Servers) -> None:
+    said = Proxied(Endpoint(CLIENT, 40000), Endpoint("198.51.100.1", 25), (Tlv(0x05, b"an-id"), Tlv(0xE0, bytes(3000))))
+    gateway = lab.gateway(servers.headers, telling("proxy_v2", interception=BEHIND_BALANCER))
+    with smtplib.SMTP() as client:
+        client.sock = socket.create_connection((HOST, gateway.smtp_port), 30)
+        client.sock.sendall(to_binary(said))
+        assert client.getreply()[0] == 220
+        client.ehlo("client.test")
+        assert f"{send(client)}: client=unknown[{CLIENT}]:40000" in servers.headers.log
 
 
 # Asked by commands

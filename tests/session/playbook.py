@@ -36,6 +36,7 @@ from smtpproxy.policy.model import (
 from smtpproxy.policy.rules import EncryptionRule, Offer, OnFailure, RecipientEncryption, SenderEncryption, with_default
 from smtpproxy.policy.selection import Address
 from smtpproxy.policy.tls_level import NOT_HONOURED, TlsLevelHeader
+from smtpproxy.proxy_header.header import Tlv
 from smtpproxy.session.actions import Action, Audit, RememberBroken, Send, SetTimer
 from smtpproxy.session.events import ClientConnected, Event, Received, UpstreamConnected
 from smtpproxy.session.legs import Leg
@@ -88,6 +89,7 @@ class Setting:
     tls: ImplicitTls = field(default_factory=ImplicitTls)
     exceptions: tuple[TlsException, ...] = ()  # of STARTTLS
     compliance: bool = False
+    tlvs: tuple[Tlv, ...] = ()  # of a balancer's header
 
     def terms(self) -> Terms:
         """Make the terms of a policy like this."""
@@ -133,7 +135,8 @@ class Setting:
 
     def session(self) -> Session:
         """Make a session under that policy; its clock stands still."""
-        ends = replace(CONNECTED, upstream=Endpoint(self.host, 25 if self.kind is PortKind.SMTP else 465))
+        upstream = Endpoint(self.host, 25 if self.kind is PortKind.SMTP else 465)
+        ends = replace(CONNECTED, upstream=upstream, tlvs=self.tlvs)
         return Session(self.terms(), Circumstances(ORIGIN, lambda: 0.0, lambda: WALL_S, ends, CLIENT))
 
 

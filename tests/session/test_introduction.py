@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from smtpproxy.audit import Incident
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.model import Esmtp, ImplicitTls, PortKind, SendClient, TlsAction
 from smtpproxy.policy.rules import RecipientEncryption
-from smtpproxy.proxy_header.header import Proxied
+from smtpproxy.proxy_header.header import Proxied, Tlv
 from smtpproxy.proxy_header.version_2 import to_binary
 from smtpproxy.session.actions import Close, Connect, ConnectTls, End, How, Send, Splice, StartTls
 from smtpproxy.session.events import (
@@ -42,7 +44,8 @@ from tests.session.playbook import (
 XCLIENT = Setting(send_client=SendClient.XCLIENT)
 XFORWARD = Setting(send_client=SendClient.XFORWARD)
 PROXY_V2 = Setting(send_client=SendClient.PROXY_V2)
-HEADER = to_binary(Proxied(Endpoint("192.0.2.9", 40000), Endpoint("198.51.100.1", 25)))
+TOLD_BY_HEADER = Proxied(Endpoint("192.0.2.9", 40000), Endpoint("198.51.100.1", 25))
+HEADER = to_binary(TOLD_BY_HEADER)
 POSTFIX = "PIPELINING,XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT"
 TOLD = (
     "XCLIENT ADDR=192.0.2.9 NAME=[UNAVAILABLE] PORT=40000 DESTADDR=198.51.100.1 DESTPORT=25 PROTO=ESMTP "
@@ -66,6 +69,24 @@ def test_a_header_goes_out_first_of_all() -> None:
     book >> UpstreamConnected() << to_upstream(HEADER)
     book >> upstream("220 mx.test ESMTP") << to_client("220 mx.test ESMTP")
     book >> client("EHLO client.test") << to_upstream("EHLO client.test")
+
+
+def told_by_a_balancer(*tlvs: Tlv) -> Playbook:
+    return Playbook(replace(PROXY_V2, tlvs=tlvs)) >> ClientConnected() << Connect(Endpoint("mx.test", 25))
+
+
+def test_what_a_balancer_says_besides_is_passed_on_as_it_came() -> None:
+    tlvs = Tlv(0x05, b"an-id"), Tlv(0x20, b"\1\0\0\0\0"), Tlv(0xEA, b"\1vpce-1"), Tlv(0xEA, b"\2")
+    book = told_by_a_balancer(*tlvs)
+    book >> UpstreamConnected() << to_upstream(to_binary(replace(TOLD_BY_HEADER, tlvs=tlvs)))
+
+
+def test_what_upstreams_may_not_take_is_left_out_and_what_says_nothing() -> None:
+    fits = Tlv(0xE1, bytes(536 - 16 - 12 - 3 - 3))
+    book = told_by_a_balancer(Tlv(0x04, b"padding"), Tlv(0xE0, bytes(509)), fits, Tlv(0xE2, b""), Tlv(0xE3, b""))
+    wanted = to_binary(replace(TOLD_BY_HEADER, tlvs=(fits, Tlv(0xE2, b""))))
+    assert len(wanted) == 536
+    book >> UpstreamConnected() << to_upstream(wanted)
 
 
 def test_on_implicit_tls_a_header_goes_out_before_the_handshake() -> None:
