@@ -49,6 +49,7 @@ class Announcing(Service):
         self._describe = describe
         self._drain_s = drain_s
         self._watchdog_s = watchdog_s
+        self._serves = False
         self._reloads = 0
         self._last_refused = False
         self._told = ""
@@ -58,6 +59,7 @@ class Announcing(Service):
 
     def serves(self) -> None:
         """Announce that every address is bound and connections are accepted; from now on, also that this goes on."""
+        self._serves = True
         self._told = self._status()
         self._notifier.ready(self._told)
         if self._notifier.is_heard:
@@ -74,7 +76,8 @@ class Announcing(Service):
 
         def announced() -> Deferred[list[str]]:
             self._reloads += 1
-            self._notifier.reloading()  # each time: the manager waits for one that is younger than its own request
+            if self._serves:
+                self._notifier.reloading()  # each time: the manager waits for one that is younger than its own request
             return request().addBoth(self._reloaded)
 
         return announced
@@ -88,7 +91,7 @@ class Announcing(Service):
     def _reloaded(self, mistakes: Any) -> Any:  # noqa: ANN401 - the mistakes, or a failure
         self._reloads -= 1
         self._last_refused = not isinstance(mistakes, Sequence) or bool(mistakes)
-        if not self._reloads and self.running:
+        if self._serves and not self._reloads and self.running:
             self.serves()
         return mistakes
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from smtpproxy.lru import CacheFigures
 from smtpproxy.net.gateway import Gateway
@@ -11,8 +13,32 @@ from smtpproxy.net.tally import Tally
 from smtpproxy.transport.shortage import SHORTAGE
 
 
+class LookUps:
+    """Has the look-ups of caches counted on when a reload makes the caches anew, so that no counter goes back."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, CacheFigures] = {}
+        self._last: dict[str, CacheFigures] = {}
+
+    def all(self, caches: Mapping[str, CacheFigures]) -> dict[str, CacheFigures]:
+        """Return how caches do, with what their predecessors counted as far as it was ever seen."""
+        for name, last in self._last.items():
+            now = caches.get(name, _NOTHING)
+            if now.hits < last.hits or now.misses < last.misses:
+                self._before[name] = _added(last, self._before.get(name, _NOTHING))
+        self._last = dict(caches)
+        return {name: _added(now, self._before.get(name, _NOTHING)) for name, now in caches.items()}
+
+
+_NOTHING: Final = CacheFigures(0, 0, 0, 0)
+
+
+def _added(now: CacheFigures, before: CacheFigures) -> CacheFigures:
+    return replace(now, hits=now.hits + before.hits, misses=now.misses + before.misses)
+
+
 class Figures:
-    """Reads the counters; nothing is counted here.
+    """Reads the counters.
 
     Args:
         gateway: runs the sessions.
@@ -24,6 +50,7 @@ class Figures:
         self.tally = tally
         self.suspicions = suspicions
         self._gateway = gateway
+        self._lookups = LookUps()
 
     @property
     def interceptions_suspected(self) -> int:
@@ -32,8 +59,8 @@ class Figures:
 
     @property
     def caches(self) -> Mapping[str, CacheFigures]:
-        """How each cache of the newest generation does, by name; a reload has them begin empty."""
-        return self._gateway.newest.equipment.caches
+        """How each cache of the newest generation does, by name; a reload has them begin empty, and count on."""
+        return self._lookups.all(self._gateway.newest.equipment.caches)
 
     @property
     def spooled_octets(self) -> int:

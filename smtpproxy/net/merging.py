@@ -50,22 +50,8 @@ def merge_sessions(answers: Sequence[Document], limit: int) -> Document:
     return {"sessions": every[:limit], "left_out": left_out}
 
 
-def merge_blocked(answers: Sequence[Sequence[Document]]) -> list[Document]:
-    """Return every blocked source once, with the latest end of its block, in the order of the addresses."""
-    found: dict[str, Document] = {}
-    for entry in (each for answer in answers for each in answer):
-        known = found.get(entry["address"])
-        if known is None or _end_of(entry) > _end_of(known):
-            found[entry["address"]] = entry
-    return [found[address] for address in sorted(found)]
-
-
 def _age_of(session: Document) -> tuple[str, str]:
     return session["since"], session["session"]
-
-
-def _end_of(entry: Document) -> tuple[str, str]:
-    return entry["until"], entry["reason"]
 
 
 def _sum(values: Sequence[Any]) -> Any:  # noqa: ANN401 - a number, or a mapping of such

@@ -324,6 +324,21 @@ def test_counters_are_one_and_never_go_back(gateway: Gateway) -> None:
     wait_until(lambda: gateway.metrics["smtpproxy_sessions_running",] == 0, "nobody is left")
 
 
+@pytest.mark.parametrize("gateway", [Setup(workers=2, metrics=True)], indirect=True)
+def test_no_counter_goes_back_over_a_reload(gateway: Gateway) -> None:
+    accepted, hits = ("smtpproxy_transactions_total", "accepted"), ("smtpproxy_cache_hits_total", "client-contexts")
+    send_many(gateway, 20)
+    wait_until(lambda: gateway.metrics[accepted] == 20, "all are counted")
+    before = gateway.metrics
+    assert before[hits] > 0
+    assert " reloaded: " in gateway.reload()
+    send_many(gateway, 1)
+    wait_until(lambda: gateway.metrics[accepted] == 21, "the counting goes on")
+    after = gateway.metrics
+    counters = [key for key in before if re.fullmatch(r"smtpproxy_.*_total", key[0])]
+    assert not [key for key in counters if after[key] < before[key]]
+
+
 def test_no_record_is_torn(gateway: Gateway) -> None:
     with Load(gateway) as load:
         for _ in range(4):

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.net.merging import MAX_SUSPECTED, merge_blocked, merge_sessions, merge_status, silent_worker
+from smtpproxy.net.merging import MAX_SUSPECTED, merge_sessions, merge_status, silent_worker
 
 TIMES = st.sampled_from([f"2026-05-01T12:00:0{second}.000+00:00" for second in range(6)])
 NUMBERS = st.integers(0, 50)
@@ -63,15 +63,6 @@ SESSIONS = st.lists(
 ANSWERS = st.builds(
     lambda found, left_out: merge_sessions([{"sessions": found, "left_out": left_out}], 4), SESSIONS, NUMBERS
 )
-BLOCKED = st.lists(
-    st.builds(
-        lambda host, until, reason: {"address": f"192.0.2.{host}", "until": until, "reason": reason},
-        st.integers(1, 5),
-        TIMES,
-        st.sampled_from(["a", "b"]),
-    ),
-    max_size=5,
-).map(lambda entries: merge_blocked([entries]))
 
 
 @given(STATUSES, STATUSES, STATUSES)
@@ -90,14 +81,6 @@ def test_sessions_may_be_merged_in_any_grouping(one: Any, two: Any, three: Any) 
     assert merge_sessions([one], 4) == one
     count = sum(len(each["sessions"]) + each["left_out"] for each in (one, two, three))
     assert len(whole["sessions"]) + whole["left_out"] == count
-
-
-@given(BLOCKED, BLOCKED, BLOCKED)
-def test_blocked_sources_may_be_merged_in_any_grouping(one: Any, two: Any, three: Any) -> None:  # noqa: ANN401
-    whole = merge_blocked([one, two, three])
-    assert merge_blocked([merge_blocked([one, two]), three]) == whole
-    assert merge_blocked([one, merge_blocked([two, three])]) == whole
-    assert merge_blocked([one]) == one
 
 
 def worker(pid: int, **fields: object) -> dict[str, Any]:
@@ -153,8 +136,3 @@ def test_the_oldest_sessions_are_kept() -> None:
     found = merge_sessions([answer(1, 4), answer(2, 3)], 3)
     assert [each["since"] for each in found["sessions"]] == ["t1", "t2", "t3"]
     assert found["left_out"] == 3
-
-
-def test_a_source_that_two_workers_block_is_one() -> None:
-    entries = [{"address": "192.0.2.1", "until": until, "reason": "r"} for until in ("t1", "t2")]
-    assert merge_blocked([[entries[0]], [entries[1]]]) == [entries[1]]

@@ -206,8 +206,19 @@ def test_a_reload_is_announced_with_its_end_and_a_refused_one_is_not_forgotten(o
     assert office.read()[1] == "READY=1\nSTATUS=serving: 0 sessions"
 
 
+def test_a_reload_that_ends_before_anything_is_served_makes_it_not_ready(office: Office) -> None:
+    gateway = Gateway(office)
+    gateway.request()
+    gateway.end_reload("the gateway is still starting")
+    assert office.read() == []
+    gateway.announcing.serves()
+    assert office.read() == ["READY=1\nSTATUS=serving: 0 sessions; the last reload was refused"]
+
+
 def test_reloads_that_overlap_are_over_when_the_last_is(office: Office) -> None:
     gateway = Gateway(office)
+    gateway.announcing.serves()
+    office.read()
     first, second = gateway.request(), gateway.request()
     assert first is second
     assert [message.partition("\n")[0] for message in office.read()] == ["RELOADING=1", "RELOADING=1"]
