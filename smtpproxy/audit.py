@@ -150,6 +150,21 @@ class Tunnelled:
     alert: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TlsRefusal:
+    """Why a session was not let in.
+
+    Args:
+        because: the token of the reason.
+        exception: the number of the exception that said so, from 1, ``None`` if none did.
+        client_hello: the client's, ``None`` if none that is well-formed was waited for and came.
+    """
+
+    because: str
+    exception: int | None = None
+    client_hello: ClientHello | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRecord:
     """A session's last record.
@@ -162,6 +177,7 @@ class SessionRecord:
         removed: capabilities of upstream that were not shown to the client.
         faults: tokens of what the client did wrong, in order of their first occurrence, each with its count.
         tunnel: what passed uninspected, ``None`` if nothing did.
+        refusal: why it was not let in, ``None`` if it was.
     """
 
     origin: Origin
@@ -180,6 +196,7 @@ class SessionRecord:
     upstream_octets_out: int
     duration_s: float
     tunnel: Tunnelled | None = None
+    refusal: TlsRefusal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from smtpproxy.audit import (
 )
 from smtpproxy.net.escapes import escaped
 from smtpproxy.net.lines import verified_how, version_name
-from smtpproxy.net.tunnels import tunnel_document
+from smtpproxy.net.tunnels import refusal_document, tunnel_document
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import TlsFacts, TlsFailure
 
@@ -153,6 +153,7 @@ def _session(record: SessionRecord) -> Document:
         "faults": dict(record.faults),
         "inspected": "yes" if record.tunnel is None else f"no, because {record.tunnel.because}",
         "tunnel": None if record.tunnel is None else tunnel_document(record.tunnel),
+        "refusal": None if record.refusal is None else refusal_document(record.refusal),
         "octets": {
             "client_in": record.client_octets_in,
             "client_out": record.client_octets_out,

@@ -20,7 +20,7 @@ from smtpproxy.audit import (
     TransactionRecord,
 )
 from smtpproxy.net.escapes import escaped, printable
-from smtpproxy.net.tunnels import tunnel_words
+from smtpproxy.net.tunnels import refusal_words, tunnel_words
 from smtpproxy.smtp.replies import Reply
 from smtpproxy.tls.facts import Chain, Revocation, TlsFacts, TlsFailure, TlsVersion
 from smtpproxy.tls.names import matches
@@ -83,11 +83,12 @@ def _session(record: SessionRecord) -> str:
     faults = "".join(f", {token}={count}" for token, count in record.faults)
     balancer = f", balancer={record.origin.balancer}" if record.origin.balancer else ""
     tunnel = tunnel_words(record.tunnel) if record.tunnel else ""
+    refusal = refusal_words(record.refusal) if record.refusal else ""
     removed = f", removed={','.join(map(printable, record.removed))}" if record.removed else ""
     return (
         f"ended: {record.ended}, client={record.origin.client}{balancer}, helo={bracketed(record.helo)}, "
         f"relay={record.origin.upstream}, policy={quoted(record.origin.policy)}, "
-        f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}{tunnel}"
+        f"transactions={record.transactions}, seconds={record.duration_s:.3f}{removed}{faults}{tunnel}{refusal}"
     )
 
 

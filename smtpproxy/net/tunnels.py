@@ -1,10 +1,10 @@
-"""What was seen of a tunnel, in the words of the log and of records."""
+"""What was seen of TLS that passed in a tunnel, or was not let in, in the words of the log and of records."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from smtpproxy.audit import Tunnelled
+from smtpproxy.audit import TlsRefusal, Tunnelled
 from smtpproxy.net.escapes import escaped
 from smtpproxy.tls.hello import ClientHello
 from smtpproxy.tls.server_hello import ServerHello
@@ -29,10 +29,23 @@ def tunnel_document(tunnel: Tunnelled) -> dict[str, Any]:
 
 def tunnel_words(tunnel: Tunnelled) -> str:
     """Return what the session's log line says of it."""
-    exception = "" if tunnel.exception is None else f", exception={tunnel.exception}"
-    name = tunnel.client_hello.server_name if tunnel.client_hello else None
-    named = f", server_name={name}" if name else ""
-    return f", inspected=no, because {tunnel.because}{exception}{named}, passed={_passed(tunnel)}"
+    return f", inspected=no, because {tunnel.because}{_by_what(tunnel)}, passed={_passed(tunnel)}"
+
+
+def refusal_document(refusal: TlsRefusal) -> dict[str, Any]:
+    """Return what a record says of a session that was not let in."""
+    return {"because": refusal.because, "exception": refusal.exception, **_offered(refusal.client_hello)}
+
+
+def refusal_words(refusal: TlsRefusal) -> str:
+    """Return what the session's log line says of it."""
+    return f", because={refusal.because}{_by_what(refusal)}"
+
+
+def _by_what(decided: Tunnelled | TlsRefusal) -> str:
+    exception = "" if decided.exception is None else f", exception={decided.exception}"
+    name = decided.client_hello.server_name if decided.client_hello else None
+    return f"{exception}, server_name={name}" if name else exception
 
 
 def _passed(tunnel: Tunnelled) -> str:

@@ -92,7 +92,8 @@ class SessionFrame:
         if not client_gone:
             self._outbox.close(Leg.CLIENT, how)
         self._upstream.close(How.ABORT if self._upstream.is_in_content else How.FLUSH)
-        self._journal.session_ended(token, self._tunnel.seen() if self._tunnel else None)
+        tunnel = self._tunnel.seen() if self._tunnel else None
+        self._journal.session_ended(token, tunnel, self._treatment.refusal(self._hello))
         self._outbox.put(End())
 
     # The tunnel

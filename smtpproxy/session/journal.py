@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpproxy.audit import Incident, SessionRecord, TlsRecord, TransactionRecord, Tunnelled
+from smtpproxy.audit import Incident, SessionRecord, TlsRecord, TlsRefusal, TransactionRecord, Tunnelled
 from smtpproxy.session.actions import Audit
 from smtpproxy.session.client import ClientLeg
 from smtpproxy.session.legs import Leg
@@ -110,8 +110,8 @@ class Journal:
         )
         self._outbox.put(Audit(record))
 
-    def session_ended(self, token: str, tunnel: Tunnelled | None = None) -> None:
-        """Report the session, with what passed uninspected."""
+    def session_ended(self, token: str, tunnel: Tunnelled | None = None, refusal: TlsRefusal | None = None) -> None:
+        """Report the session, with what passed uninspected, or why it was not let in."""
         record = SessionRecord(
             origin=self._circumstances.origin,
             ended=token,
@@ -129,5 +129,6 @@ class Journal:
             upstream_octets_out=self._outbox.octets[Leg.UPSTREAM],
             duration_s=self.now() - self._started_s,
             tunnel=tunnel,
+            refusal=refusal,
         )
         self._outbox.put(Audit(record))

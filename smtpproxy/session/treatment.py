@@ -5,11 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final
 
+from smtpproxy.audit import TlsRefusal
 from smtpproxy.policy.model import TlsAction
 from smtpproxy.policy.selection import Address
 from smtpproxy.policy.tls_action import TlsDecision, TlsQuestion
 from smtpproxy.session.terms import Ends, Terms
 from smtpproxy.session.tunnel import Passage
+from smtpproxy.tls.hello import ClientHello
 
 ACTION: Final = "tls-action"
 EXCEPTION: Final = "tls-exception"
@@ -68,6 +70,10 @@ class Treatment:
         if not self._terms.implicit:
             return STARTTLS_EXCEPTION
         return ACTION if self._decision.exception is None else EXCEPTION
+
+    def refusal(self, hello: ClientHello | None) -> TlsRefusal | None:
+        """Return why the session is not let in, ``None`` if it is; ``hello`` is what the client has sent."""
+        return TlsRefusal(self.because, self._decision.exception, hello) if self.action in ENDED else None
 
     @property
     def block_time_s(self) -> int:

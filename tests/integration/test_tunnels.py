@@ -116,6 +116,21 @@ def test_a_name_lets_pass_and_another_does_not(
     assert b"through the tunnel\n" in postfix_server.delivered(queue_id(minted))
 
 
+@pytest.mark.parametrize(("action", "ended"), [("drop", "dropped"), ("block", "blocked")])
+def test_who_is_not_let_in_is_on_record_with_why(
+    lab: Lab, postfix_server: Postfix, internet: Path, action: str, ended: str
+) -> None:
+    exceptions = [{"match": ["elsewhere.test"], "action": "allow"}, {"match": ["*.tunnel.test"], "action": action}]
+    gateway = lab.gateway(postfix_server, Setup(action={"tls": {"profile": "Profile", "exceptions": exceptions}}))
+    assert "queued as" not in s_client(gateway, "smtps", internet, "mx.tunnel.test")
+    found = session(gateway)
+    assert found["ended"] == f"tls-{ended}"
+    wanted = {"because": "tls-exception", "exception": 2, "server_name": "mx.tunnel.test"}
+    assert found["refusal"] | wanted == found["refusal"]
+    assert "TLSv1.3" in found["refusal"]["versions"]
+    assert ", because=tls-exception, exception=2, server_name=mx.tunnel.test\n" in gateway.log
+
+
 def test_with_starttls_the_name_comes_too_late(lab: Lab, postfix_server: Postfix, internet: Path) -> None:
     gateway = lab.gateway(postfix_server, BY_NAME)
     assert "queued as" not in s_client(gateway, "starttls", internet, "mx.tunnel.test")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpproxy.audit import Incident, Tunnelled
+from smtpproxy.audit import Incident, TlsRefusal, Tunnelled
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.policy.entries import Entries
 from smtpproxy.policy.model import General, ImplicitTls, PortKind, TlsAction, TlsException
@@ -173,12 +173,14 @@ def test_denied_implicit_tls_is_told_inside_a_handshake_of_ours() -> None:
     expect(book >> Upgraded(Leg.CLIENT, tls_facts()), to_client(DENIED), Close(Leg.CLIENT, How.FLUSH), End())
     assert session_of(book).ended == "tls-denied"
     assert session_of(book).tunnel is None
+    assert session_of(book).refusal == TlsRefusal("tls-action", None, client_hello("mx.test"))
 
 
 def test_dropped_implicit_tls_is_closed_without_a_word() -> None:
     book = dialling(implicit(TlsAction.DROP))
     expect(book >> ClientHelloSeen(client_hello()), Close(Leg.CLIENT, How.ABORT), End())
     assert session_of(book).ended == "tls-dropped"
+    assert session_of(book).refusal == TlsRefusal("tls-action", None, client_hello())
 
 
 def test_blocked_implicit_tls_has_the_source_blocked_as_well() -> None:
@@ -189,6 +191,7 @@ def test_blocked_implicit_tls_has_the_source_blocked_as_well() -> None:
     book >> ClientHelloSeen(client_hello("scanner.test"))
     expect(book, BlockSource(str(CLIENT), 77, "tls-exception"), Close(Leg.CLIENT, How.ABORT), End())
     assert session_of(book).ended == "tls-blocked"
+    assert session_of(book).refusal == TlsRefusal("tls-exception", 1, client_hello("scanner.test"))
 
 
 @pytest.mark.parametrize("event", [UpstreamFailed("connection-refused"), TimedOut(Timer.UPSTREAM)])
@@ -405,6 +408,7 @@ def test_exceptions_on_a_plaintext_port_hold_from_the_start(
     expect(book >> ClientConnected(), *expected)
     if token:
         assert session_of(book).ended == token
+        assert session_of(book).refusal == TlsRefusal("starttls-exception", 1)
     expect(Playbook(explicit(action, "198.51.100.2")) >> ClientConnected(), Connect(Endpoint("mx.test", 25)))
 
 
