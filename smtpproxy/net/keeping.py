@@ -14,6 +14,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.listening import ListenError
 from smtpproxy.net.notify import Notifier
 from smtpproxy.transport.activation import Activated
@@ -74,7 +75,7 @@ class Keeping:
         """Close what nobody has taken."""
         given, self._given = self._given, []
         for each in given:
-            _log.info("{name}: nothing is served at {host}:{port} any more", name=each.name, **_where(each.socket))
+            _log.info("{name}: nothing is served at {where} any more", name=each.name, where=_where(each.socket))
             self.drop(each.socket)
             each.socket.close()
 
@@ -95,10 +96,9 @@ class Keeping:
             self._notifier.remove(name)
         else:
             _log.warn(
-                "{name} goes on listening on {host}:{port}, where clients will wait in vain: take it out of the "
-                "socket unit",
+                "{name} goes on listening on {where}, where clients will wait in vain: take it out of the socket unit",
                 name=name,
-                **_where(listening),
+                where=_where(listening),
             )
 
 
@@ -117,6 +117,5 @@ def _number(listening: socket.socket) -> int:
     return os.fstat(listening.fileno()).st_ino
 
 
-def _where(listening: socket.socket) -> dict[str, object]:
-    host, port = listening.getsockname()[:2]
-    return {"host": host, "port": port}
+def _where(listening: socket.socket) -> str:
+    return str(Endpoint(*listening.getsockname()[:2]))

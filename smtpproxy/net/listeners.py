@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.keeping import Keeping
 from smtpproxy.net.listening import ListenError
 from smtpproxy.net.notify import Notifier
@@ -234,7 +235,8 @@ class _Door:
 
     def _say(self, what: str) -> None:
         host = self.port.getHost()
-        _log.info("{what} {host}:{port} ({kind})", what=what, host=host.host, port=host.port, kind=self.kind.value)
+        where = str(Endpoint(host.host, host.port))
+        _log.info("{what} {where} ({kind})", what=what, where=where, kind=self.kind.value)
 
 
 def _turned(fresh: Iterable[Binding], gone: Iterable[Binding]) -> dict[Binding, Binding]:

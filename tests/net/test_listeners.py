@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredList
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from smtpproxy.net.listeners import Binding, Listeners
@@ -51,6 +52,12 @@ class ListenersTests(TestCase):
     @property
     def ports(self) -> list[Any]:
         return [door.port for door in self.listeners._doors.values()]
+
+    def test_an_ipv6_address_is_told_in_brackets(self) -> None:
+        with capturedLogs() as told:
+            self.listen(Binding("::1", 0, SMTP))
+        ((_, port),) = self.listeners.addresses.values()
+        assert f"listening on [::1]:{port} (smtp)" in [formatEvent(event) for event in told]
 
     async def test_what_stays_is_never_let_go_of(self) -> None:
         first, second = _free_bindings(2)
