@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,6 +17,7 @@ from smtpproxy.admin.reached import gateway_options, reach
 from smtpproxy.admin.running_words import gap
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -39,15 +40,19 @@ def list_blocked(configuration_file: Path, socket_path: Path | None, limit: int,
     """Show every source that is turned away, until when, and why."""
     with reach(configuration_file, socket_path) as gateway:
         answer = gateway.ask("blocked", limit=limit)
-    if output == "json":
-        click.echo(json.dumps(answer, indent=2))
-        return
+        if output == "json":
+            click.echo(json.dumps(answer, indent=2))
+            return
+        Console().print(_table(answer["blocked"]))
+        if answer["left_out"]:
+            click.echo(f"{answer['left_out']} more are not shown; see --limit")
+
+
+def _table(found: Iterable[dict[str, Any]]) -> Table:
     table = Table("Source", "Until", "Left", "Reason")
-    for each in answer["blocked"]:
+    for each in found:
         table.add_row(each["address"], each["until"], gap(each["seconds"]), Text(each["reason"]))
-    Console().print(table)
-    if answer["left_out"]:
-        click.echo(f"{answer['left_out']} more are not shown; see --limit")
+    return table
 
 
 @blocked.command()
@@ -65,7 +70,7 @@ def add(configuration_file: Path, socket_path: Path | None, address: str, second
     """Turn ADDRESS away from now on; of IPv6, the whole network of 64 bits."""
     with reach(configuration_file, socket_path) as gateway:
         entry = gateway.ask("block", address=address, seconds=seconds, reason=reason)
-    click.echo(f"{entry['address']} is turned away until {entry['until']}")
+        click.echo(f"{entry['address']} is turned away until {entry['until']}")
 
 
 @blocked.command()
@@ -74,7 +79,7 @@ def add(configuration_file: Path, socket_path: Path | None, address: str, second
 def lift(configuration_file: Path, socket_path: Path | None, address: str) -> None:
     """Turn ADDRESS away no longer."""
     with reach(configuration_file, socket_path) as gateway:
-        answer = gateway.ask("lift", address=address)
-    if not answer["was_blocked"]:
+        was_blocked = gateway.ask("lift", address=address)["was_blocked"]
+    if not was_blocked:
         raise CommandError(f"{address} is not turned away", ExitStatus.DATA)
     click.echo(f"{address} is turned away no longer")

@@ -33,16 +33,16 @@ def status(configuration_file: Path, socket_path: Path | None, output: str) -> N
     """
     with reach(configuration_file, socket_path) as gateway:
         answer = gateway.ask("status")
-    if output == "json":
-        click.echo(json.dumps(answer, indent=2))
-        return
+        click.echo(json.dumps(answer, indent=2) if output == "json" else "\n".join(_status_lines(answer)))
+
+
+def _status_lines(answer: dict[str, Any]) -> Iterator[str]:
     for name, value in _status_rows(answer):
         first, *more = value.split("\n")
-        click.echo(f"{name:14} {first}")
+        yield f"{name:14} {first}"
         for line in more:
-            click.echo(f"{'':14} {line}")
-    for line in _suspected(answer):
-        click.echo(line)
+            yield f"{'':14} {line}"
+    yield from _suspected(answer)
 
 
 def _status_rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,12 +104,12 @@ def sessions(configuration_file: Path, socket_path: Path | None, limit: int, out
     """Show the sessions that are under way: who with whom, what they are at, TLS of both legs, octets."""
     with reach(configuration_file, socket_path) as gateway:
         answer = gateway.ask("sessions", limit=limit)
-    if output == "json":
-        click.echo(json.dumps(answer, indent=2))
-        return
-    Console().print(sessions_table(answer["sessions"]))
-    if answer["left_out"]:
-        click.echo(f"{answer['left_out']} younger ones are not shown; see --limit")
+        if output == "json":
+            click.echo(json.dumps(answer, indent=2))
+            return
+        Console().print(sessions_table(answer["sessions"]))
+        if answer["left_out"]:
+            click.echo(f"{answer['left_out']} younger ones are not shown; see --limit")
 
 
 _HEADINGS = ("Session", "Client", "Upstream", "State", "Age", "Idle", "Messages", "Octets")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.admin.reached import gateway_options, reach
+from smtpproxy.admin.readiness import RUNNING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +32,10 @@ def reload_command(context: click.Context, configuration_file: Path, socket_path
     """
     with reach(configuration_file, socket_path) as gateway:
         answer = gateway.ask("reload", timeout_s=RELOAD_TIMEOUT_S)
-    generation = answer["generation"]
-    for mistake in answer["mistakes"]:
+        generation, mistakes = answer["generation"], answer["mistakes"]
+    for mistake in mistakes:
         click.echo(mistake, err=True)
-    if answer["mistakes"]:
+    if mistakes:
         click.echo(f"smtpproxy: reload refused, generation {generation} goes on", err=True)
         context.exit(ExitStatus.CONFIGURATION)
     click.echo(f"reloaded: generation {generation}")
@@ -71,14 +72,23 @@ def _resume(gateway: ControlClient) -> None:
 
 
 def _wait(gateway: ControlClient, *, exits: bool) -> None:
-    while True:
-        try:
-            left = gateway.ask("status")["counters"]["sessions_running"]
-        except CommandError:
-            if exits:  # it is gone, as it was asked to
-                break
-            raise
-        if not left:
-            break
+    while (status := _status(gateway, exits=exits)) is not None:
+        if status["state"] == RUNNING:
+            why = "the gateway does not drain any more; somebody has had it listen again"
+            raise CommandError(why, ExitStatus.TEMPORARY)
+        if not status["counters"]["sessions_running"]:
+            click.echo("drained: every session has ended")
+            return
         time.sleep(_PAUSE_S)
-    click.echo("drained: every session has ended")
+    click.echo("the gateway has ended")
+
+
+def _status(gateway: ControlClient, *, exits: bool) -> dict[str, Any] | None:
+    """Return how it does, ``None`` of one that is gone as it was asked to."""
+    try:
+        status: dict[str, Any] = gateway.ask("status")
+    except CommandError:
+        if not exits:
+            raise
+        return None
+    return status

@@ -206,7 +206,8 @@ def test_a_drained_gateway_exits_behind_its_last_session(lab: Lab, gateway: Gate
 
 def test_draining_an_idle_gateway_waits_for_nothing(gateway: Gateway) -> None:
     done = gateway.tell("drain", "--exit", "--wait")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "drained: every session has ended")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] in {"drained: every session has ended", "the gateway has ended"}
     assert gateway.wait() == 0
 
 

@@ -56,6 +56,8 @@ class ControlClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
+        if isinstance(error, KeyError):  # of what was made of an answer
+            self._give_up(f"the gateway is of another version, its answer lacks {error}", ExitStatus.PROTOCOL)
 
     def ask(self, command: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> Any:  # noqa: ANN401
         """Return what the gateway answers.
