@@ -32,15 +32,19 @@ def _is_network(entry: str) -> bool:
     return "/" in entry or ":" in entry or entry.replace(".", "").isdecimal()
 
 
-def _parse_place(value: object) -> str:
+def _parse_entry(value: object, instead: str) -> str:
     entry = str(ENTRY.parse(value))
     if "@" in entry.removeprefix(LIST):
-        raise refusal(f"{shown(entry)} is an address of mail, which nobody knows yet; write a server name or a network")
+        raise refusal(f"{shown(entry)} is an address of mail, which nobody knows yet; write {instead}")
     return entry
 
 
+def _parse_place(value: object) -> str:
+    return _parse_entry(value, "a server name or a network")
+
+
 def _parse_destination(value: object) -> str:
-    entry = _parse_place(value)
+    entry = _parse_entry(value, "the IP address or network of the destination")
     if entry == EVERYTHING or entry.startswith(LIST) or _is_network(entry):
         return entry
     raise refusal(
