@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,9 @@ DELAY_S: Final = 1.0
 
 MAX_OCTETS: Final = 16 * 1024 * 1024
 SCHEMA: Final = 1
+
+_LATEST: Final = 253_402_300_799
+"""The last second of the year 9999; no later one can be written as a date."""
 
 _log = Logger(namespace="smtpproxy")
 
@@ -105,7 +107,7 @@ def read(path: Path) -> list[Blocked]:
             return [_entry(each) for each in _entries(file.read(MAX_OCTETS))]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no block list"
         _log.error("{path} cannot be read: {why}; the block list begins anew", path=str(path), why=why)
         return []
@@ -119,10 +121,10 @@ def _entries(octets: bytes) -> list[dict[str, Any]]:
 
 
 def _entry(fields: dict[str, Any]) -> Blocked:
-    until, reason = float(fields["until"]), str(fields["reason"])
-    if not math.isfinite(until):
+    until = float(fields["until"])
+    if not 0 <= until <= _LATEST:
         raise ValueError("no time")
-    return Blocked(source_of(fields["address"]), until, reason)
+    return Blocked(source_of(str(fields["address"])), until, str(fields["reason"]))
 
 
 def _for_the_owner(path: str, flags: int) -> int:

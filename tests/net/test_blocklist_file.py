@@ -74,8 +74,13 @@ class BlocklistFileTests(TestCase):
             {**whole, "blocked": [{}]},
             {**whole, "blocked": [{"address": "mx.example", "until": NOW_S + 9, "reason": "r"}]},
             {**whole, "blocked": [{"address": "192.0.2.1", "until": "soon", "reason": "r"}]},
+            {**whole, "blocked": [{"address": "192.0.2.1", "until": float("nan"), "reason": "r"}]},
+            {**whole, "blocked": [{"address": "192.0.2.1", "until": 1e300, "reason": "no date can be that late"}]},
+            {**whole, "blocked": [{"address": "192.0.2.1", "until": 10**400, "reason": "no number either"}]},
+            {**whole, "blocked": [{"address": 5, "until": NOW_S + 9, "reason": "r"}]},
+            {**whole, "blocked": ["192.0.2.1"]},
         ]
-        for octets in (b"", b"{", b"\xff", *(json.dumps(each).encode() for each in broken)):
+        for octets in (b"", b"{", b"\xff", b"[" * 100_000, *(json.dumps(each).encode() for each in broken)):
             self.file.write_bytes(octets)
             blocklist, service = self.begin()
             assert blocklist.entries() == [], octets
