@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,3 +154,22 @@ def test_who_hangs_up_before_the_answer_hurts_nobody(gateway: Gateway) -> None:
     for _ in range(2 * CONNECTIONS):
         with dial(gateway) as client:
             client.sendall(STATUS + b'{"version":1,"command":"reload"}\n'[:-1])
+
+
+def leave_one_descriptor(gateway: Gateway) -> tuple[int, int]:
+    """Let the gateway have one descriptor more than it has; return the limits before."""
+    taken = {int(entry.name) for entry in Path(f"/proc/{gateway.pid}/fd").iterdir()}
+    lowest = next(number for number in count() if number not in taken)
+    limits = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))
+    return limits
+
+
+def test_the_last_descriptor_costs_one_connection_and_not_the_socket(running_lab: Lab) -> None:
+    gateway = running_lab.doomed_gateway(running_lab.recorder(), Setup())
+    with closing(gateway):
+        limits = leave_one_descriptor(gateway)
+        with dial(gateway) as client, client.makefile("rb") as answers:
+            assert json.loads(answers.readline())["error"]["code"] == "busy"
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, limits)
+        assert said(gateway, STATUS)["ok"] is True

@@ -107,12 +107,19 @@ class ControlServer(Service):
             emptied.callback(None)
 
     def _accept(self, accepted: socket.socket) -> None:
-        refusal = self._refusal(accepted)
-        if refusal is None:
-            self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, _Factory(self._converse))
-        else:
+        refusal = self._refusal(accepted) or self._take(accepted)
+        if refusal is not None:
             with suppress(OSError):
                 accepted.send(error_line(refusal), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def _take(self, accepted: socket.socket) -> RequestError | None:
+        """Begin a conversation, which needs a descriptor more; return why that cannot be."""
+        try:
+            self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, _Factory(self._converse))
+        except OSError as error:
+            _log.warn("control: a connection is refused: {error}", error=error.strerror)
+            return RequestError(Code.BUSY, f"the gateway cannot take a connection ({error.strerror}); try again")
+        return None
 
     def _refusal(self, accepted: socket.socket) -> RequestError | None:
         _, user, _ = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
