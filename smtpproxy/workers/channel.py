@@ -2,9 +2,10 @@
 
 A line asks or tells something, or answers: ``{"ask": 7, "what": "prepare", "body": {...}, "descriptors": 1}``,
 ``{"answer": 7, "body": ...}``, ``{"answer": 7, "mistakes": [...]}``. Descriptors arrive no later than the line that
-counts them, in order.
+counts them, in order; but those that the other end has no room for are dropped by the kernel, and what was to be done
+with them is refused.
 
-Source: unix(7) SCM_RIGHTS; RFC 8259.
+Source: unix(7) SCM_RIGHTS (and its BUGS: what is over RLIMIT_NOFILE is closed); RFC 8259.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MAX_LINE_OCTETS: Final = 16 * 1024 * 1024
 
 MAX_DESCRIPTORS: Final = 1024
 """That came and belong to no line yet."""
+
+NO_ROOM: Final = "a worker has no descriptors left; try again when it has fewer sessions"
 
 Body: TypeAlias = Any
 """What JSON can say."""
@@ -123,9 +126,8 @@ class Channel(LineOnlyReceiver):
             if "answer" in message:
                 self._answered(message)
             else:
-                number, what, body = message["ask"], str(message["what"]), message.get("body")
-                self._do(number, what, body, self._take(int(message.get("descriptors", 0))))
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+                self._asked_for(message["ask"], str(message["what"]), message)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             self._break_off(f"a line without sense ({type(error).__name__})")
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002, N802 - Twisted's
@@ -135,8 +137,7 @@ class Channel(LineOnlyReceiver):
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002, N802
         """Nobody is there any more."""
         self._gone = True
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
+        self._drop_descriptors()
         asked, self._asked = self._asked, {}
         for answered, patience in asked.values():
             patience.cancel()
@@ -155,8 +156,18 @@ class Channel(LineOnlyReceiver):
         for descriptor in descriptors:  # one goes with an octet each, and the line has more
             self._transport.sendFileDescriptor(descriptor)
 
-    def _take(self, number: int) -> list[int]:
-        return [self._descriptors.popleft() for _ in range(number)]
+    def _asked_for(self, number: int | None, what: str, message: dict[str, Body]) -> None:
+        count = int(message.get("descriptors", 0))
+        if count <= len(self._descriptors):
+            self._do(number, what, message.get("body"), [self._descriptors.popleft() for _ in range(count)])
+            return
+        self._drop_descriptors()  # which of them has been lost, nobody can tell
+        _log.error("{what} is refused: {why}", what=what, why=NO_ROOM)
+        self._reply({"mistakes": [NO_ROOM]}, number)
+
+    def _drop_descriptors(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
 
     def _do(self, number: int | None, what: str, body: Body, descriptors: list[int]) -> None:
         doing = maybeDeferred(self._serve, what, body, descriptors)
@@ -167,8 +178,8 @@ class Channel(LineOnlyReceiver):
             doing.addErrback(self._refusal, what)
             doing.addCallback(self._reply, number)
 
-    def _reply(self, answer: dict[str, Body], number: int) -> None:
-        if not self._gone:
+    def _reply(self, answer: dict[str, Body], number: int | None) -> None:
+        if not self._gone and number is not None:
             self._say({"answer": number, **answer}, ())
 
     def _refusal(self, failure: Failure, what: str) -> dict[str, Body]:

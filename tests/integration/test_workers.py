@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import select
 import signal
 import smtplib
@@ -12,6 +13,8 @@ import socket
 import threading
 from collections import Counter
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -201,6 +204,26 @@ def test_a_broken_reload_changes_nobody_and_is_told_once(gateway: Gateway) -> No
     assert log.endswith("reload refused, generation 1 goes on\n")
     send_many(gateway, 20)
     assert {each["policy"] for each in gateway.records} == {"Test policy"}
+
+
+@pytest.mark.parametrize("gateway", [replace(TWO, main={"records": {"file": None}})], indirect=True)
+def test_a_worker_without_descriptors_refuses_the_reload_and_goes_on(gateway: Gateway) -> None:
+    before = workers(gateway)
+    limits = {pid: take_descriptors(pid) for pid in before.values()}
+    assert "a worker has no descriptors left" in gateway.reload()
+    for pid, each in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, each)
+    assert "reloaded: 1 policies, generation 2, 2 workers" in gateway.reload()
+    assert workers(gateway) == before
+
+
+def take_descriptors(pid: int) -> tuple[int, int]:
+    """Let a process have no further descriptor; return the limits before."""
+    taken = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    lowest = next(number for number in count() if number not in taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    return limits
 
 
 def test_a_worker_that_begins_anew_has_what_was_decided_and_not_what_the_files_say(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
 from smtpproxy.errors import SmtpProxyError
-from smtpproxy.workers.channel import MAX_DESCRIPTORS, Channel, Gone, NoAnswer, Refused
+from smtpproxy.workers.channel import MAX_DESCRIPTORS, NO_ROOM, Channel, Gone, NoAnswer, Refused
 
 reactor: Any = default_reactor
 PATIENCE_S = 10.0
@@ -120,11 +121,30 @@ class ChannelTests(TestCase):
         assert sorted(self.gone) == ["ours", "theirs"]
 
     async def test_nonsense_ends_it(self) -> None:
-        for line in (b"nonsense\n", b"[]\n", json.dumps({"ask": 1, "what": "x", "descriptors": 9}).encode() + b"\n"):
+        for line in (b"nonsense\n", b"[]\n", json.dumps({"ask": 1, "what": "x", "descriptors": "9a"}).encode() + b"\n"):
             self.theirs.transport.write(line)  # type: ignore[union-attr]
             await self.over["ours"]
             await self.over["theirs"]
             self.setUp()
+        await self.hang_up()
+
+    async def test_descriptors_that_there_is_no_room_for_refuse_what_they_were_for(self) -> None:
+        read, write = os.pipe()
+        os.write(write, b"taken")
+        os.close(write)
+        await self.ours.ask("figures", patience_s=PATIENCE_S)  # the reactor has what it needs
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(read)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            with pytest.raises(Refused, match=NO_ROOM):
+                await self.ours.ask("prepare", patience_s=PATIENCE_S, descriptors=[read, read])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert self.asked == [("figures", None)]
+        assert await self.ours.ask("prepare", patience_s=PATIENCE_S, descriptors=[read]) == ["taken"]
+        os.close(read)
         await self.hang_up()
 
     async def test_descriptors_without_a_line_are_bounded(self) -> None:

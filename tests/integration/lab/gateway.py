@@ -397,8 +397,8 @@ def _gateway_file(setup: Setup, upstream: Upstream, ports: tuple[int, int, int])
                 **setup.policy,
             }
         ],
-        **setup.main,
         "records": {"file": "var/records.jsonl"},
+        **setup.main,
         "stores": dict(setup.stores),
         "admin": {"metrics": f"{HOST}:{ports[2]}"} if setup.metrics else {},
         "certificates": {
