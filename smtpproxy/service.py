@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.authority.signing_client import SigningClient, SigningError
 from smtpproxy.config.home import Home
 from smtpproxy.config.values import Certificates, Configuration, EmbeddedServer, ResolverSettings, SpoolSettings
+from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.embedded.service import EmbeddedUpstream
 from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.announcing import Announcing
@@ -61,7 +63,7 @@ from smtpproxy.peers.sts_service import StsMove, StsService
 from smtpproxy.peers.tlsrpt import Reports, TlsReporter
 from smtpproxy.policy.ahead import domains_ahead
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
-from smtpproxy.spool import Spools, SpoolUsage
+from smtpproxy.spool import Spools, SpoolUsage, Usage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.contexts import Contexts
 from smtpproxy.transport.descriptors import make_room, needed, shortfall
@@ -245,7 +247,7 @@ def make_embedded(server: EmbeddedServer, others: WeakSet[EmbeddedUpstream]) -> 
     return upstream
 
 
-def make_spools(settings: SpoolSettings, usage: SpoolUsage) -> Spools:
+def make_spools(settings: SpoolSettings, usage: Usage) -> Spools:
     """Return what makes spools, with their folder.
 
     Raises:
@@ -262,6 +264,14 @@ def _mint_ahead(mint: RemoteMint, leaf: Leaf) -> None:
         minting.addErrback(lambda failure: failure.trap(SigningError))  # told where it failed
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all processes of the gateway count together, or this one alone."""
+
+    counts: Counts = field(default_factory=OwnCounts)
+    spool_usage: Usage = field(default_factory=SpoolUsage)
+
+
 class Workshop:
     """Makes generations of configurations, in whichever thread; what outlives a generation is kept here.
 
@@ -271,6 +281,7 @@ class Workshop:
         sts: MTA-STS policies, found as the newest generation says.
         signing: where the signing process listens; for configurations without the authorities' keys.
         control: moves as the metrics do; none where a supervisor has it.
+        shared: what is counted together with other processes.
 
     Attributes:
         records: the record files.
@@ -284,16 +295,18 @@ class Workshop:
         sts: StsPolicies,
         signing: str | None = None,
         control: Control | None = None,
+        shared: Shared | None = None,
     ) -> None:
+        shared = shared or Shared()
         self._reactor = reactor
         self._metrics = metrics
         self._control = control
         self._sts = sts
         self._leaf_keys = make_leaf_keys()
         self._upstreams: WeakSet[EmbeddedUpstream] = WeakSet()
-        self._spool_usage = SpoolUsage()
+        self._spool_usage = shared.spool_usage
         self._broken_tls = BrokenTls()
-        self._loops = Loops()
+        self._loops = Loops(shared.counts)
         self.blocklist = Blocklist()
         self._directories = Directories(self._directory)
         self.records = RecordFiles()

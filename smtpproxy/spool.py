@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 from smtpproxy.errors import SmtpProxyError
 
@@ -42,18 +42,48 @@ class SpoolError(SmtpProxyError):
         self.error = error
 
 
-class SpoolUsage:
-    """What is on disk of all spools of a process, whatever their budget; they are at work in different threads."""
+class Usage(Protocol):
+    """What is on disk of all spools together, whatever their budget; they are at work in different threads."""
 
-    __slots__ = ("lock", "octets")
+    @property
+    def own_octets(self) -> int:
+        """Octets that this process has taken."""
+
+    def take(self, octets: int, limit_octets: int) -> bool:
+        """Take so much more, unless it would be more than the limit; return whether it was taken."""
+
+    def give_back(self, octets: int) -> None:
+        """Give back what was taken."""
+
+
+class SpoolUsage:
+    """What is on disk of the spools of one process, which is alone.
+
+    Attributes:
+        own_octets: that are taken.
+    """
+
+    __slots__ = ("_lock", "own_octets")
 
     def __init__(self) -> None:
-        self.lock = Lock()
-        self.octets = 0
+        self._lock = Lock()
+        self.own_octets = 0
+
+    def take(self, octets: int, limit_octets: int) -> bool:
+        """Take so much more, unless it would be more than the limit; return whether it was taken."""
+        with self._lock:
+            fits = self.own_octets + octets <= limit_octets
+            self.own_octets += octets if fits else 0
+        return fits
+
+    def give_back(self, octets: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self.own_octets -= octets
 
 
 class SpoolBudget:
-    """What all spools of a process may have on disk together.
+    """What all spools may have on disk together.
 
     Args:
         limit_octets: the most.
@@ -62,14 +92,14 @@ class SpoolBudget:
 
     __slots__ = ("_limit_octets", "_usage")
 
-    def __init__(self, limit_octets: int, usage: SpoolUsage | None = None) -> None:
+    def __init__(self, limit_octets: int, usage: Usage | None = None) -> None:
         self._limit_octets = limit_octets
-        self._usage = usage or SpoolUsage()
+        self._usage: Usage = usage or SpoolUsage()
 
     @property
     def taken_octets(self) -> int:
-        """Octets that are taken, by whichever budget."""
-        return self._usage.octets
+        """Octets that this process has taken, by whichever budget."""
+        return self._usage.own_octets
 
     def take(self, octets: int) -> None:
         """Take a part of the budget.
@@ -77,15 +107,12 @@ class SpoolBudget:
         Raises:
             SpoolFull: there is not so much left.
         """
-        with self._usage.lock:
-            if self._usage.octets + octets > self._limit_octets:
-                raise SpoolFull
-            self._usage.octets += octets
+        if not self._usage.take(octets, self._limit_octets):
+            raise SpoolFull
 
     def give_back(self, octets: int) -> None:
         """Give back what was taken."""
-        with self._usage.lock:
-            self._usage.octets -= octets
+        self._usage.give_back(octets)
 
 
 class Spool:
@@ -211,7 +238,7 @@ class Spools:
 
     __slots__ = ("_directory", "_limit_octets", "_memory_octets", "budget")
 
-    def __init__(self, directory: Path, memory_octets: int, limit_octets: int, usage: SpoolUsage | None = None) -> None:
+    def __init__(self, directory: Path, memory_octets: int, limit_octets: int, usage: Usage | None = None) -> None:
         self.budget = SpoolBudget(limit_octets, usage)
         self._directory = directory
         self._memory_octets = memory_octets

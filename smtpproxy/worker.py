@@ -23,11 +23,12 @@ from smtpproxy.net.generation import Generation
 from smtpproxy.net.reloading import Reload
 from smtpproxy.net.running import LocalRunning
 from smtpproxy.peers.sts_service import StsService
-from smtpproxy.service import STS_FILE, OneAfterAnother, Workshop
+from smtpproxy.service import STS_FILE, OneAfterAnother, Shared, Workshop
 from smtpproxy.workers.counting import Numbers, told
 from smtpproxy.workers.launch import FORWARD, adopt_channel
 from smtpproxy.workers.log_lines import Forwarding, Labelled
 from smtpproxy.workers.serving import Inherited, Serving
+from smtpproxy.workers.shared_counts import SharedCounts
 
 
 class GatewayOfWorker:
@@ -38,6 +39,7 @@ class GatewayOfWorker:
         snapshot: the configuration.
         sockets: those of the slot.
         signing: where leaves are signed.
+        counts: what all workers count together.
 
     Attributes:
         gateway: runs the sessions.
@@ -46,11 +48,20 @@ class GatewayOfWorker:
         service: all of it.
     """
 
-    def __init__(self, reactor: Any, snapshot: bytes, sockets: Inherited, signing: str) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - Twisted's
+        snapshot: bytes,
+        sockets: Inherited,
+        signing: str,
+        counts: SharedCounts,
+    ) -> None:
         configuration = unpack(snapshot)
         sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
-        self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies, signing)
-        self.gateway = Gateway(reactor, self._workshop.make(configuration), sockets)
+        self._workshop = Workshop(
+            reactor, Metrics(_no_metrics_here), sts.policies, signing, shared=Shared(counts, counts)
+        )
+        self.gateway = Gateway(reactor, self._workshop.make(configuration), sockets, counts)
         self._figures = Figures(self.gateway, self._workshop.records.tally, self._workshop.records.suspicions)
         self.blocklist = self._workshop.blocklist
         self.running = LocalRunning(

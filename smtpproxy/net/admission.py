@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Final, TypeVar
+from typing import Final
 
+from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.policy.model import ProxyAction
 
 _IN_ALL: Final = "too-many-sessions"
@@ -12,35 +12,32 @@ _OF_SOURCE: Final = "too-many-sessions-of-source"
 LIMITS: Final = (_IN_ALL, _OF_SOURCE)
 """The tokens of the limits."""
 
-_K = TypeVar("_K")
+_KEY: Final = "sessions"
 
 
 class Admission:
-    """Counts the sessions of each proxy action, by its name: in a later generation its limits may be others."""
+    """Counts the sessions of each proxy action, by its name: in a later generation its limits may be others.
 
-    __slots__ = ("_of_action", "_of_source")
+    Args:
+        counts: those of all processes of the gateway.
+    """
 
-    def __init__(self) -> None:
-        self._of_action: Counter[str] = Counter()
-        self._of_source: Counter[tuple[str, str]] = Counter()
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: Counts | None = None) -> None:
+        self._counts: Counts = counts or OwnCounts()
 
     def admit(self, action: ProxyAction, source: str) -> str | None:
         """Count one session more, or return the token of the limit that it would break."""
-        if self._of_action[action.name] >= action.general.max_sessions:
+        if self._counts.more(_KEY, action.name) > action.general.max_sessions:
+            self._counts.less(_KEY, action.name)
             return _IN_ALL
-        if self._of_source[action.name, source] >= action.general.max_sessions_per_source:
+        if self._counts.more(_KEY, action.name, source) > action.general.max_sessions_per_source:
+            self.release(action, source)
             return _OF_SOURCE
-        self._of_action[action.name] += 1
-        self._of_source[action.name, source] += 1
         return None
 
     def release(self, action: ProxyAction, source: str) -> None:
         """Count one session less."""
-        _count_less(self._of_action, action.name)
-        _count_less(self._of_source, (action.name, source))
-
-
-def _count_less(counts: Counter[_K], key: _K) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
+        self._counts.less(_KEY, action.name)
+        self._counts.less(_KEY, action.name, source)

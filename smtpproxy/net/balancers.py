@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.logger import Logger
 
+from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.net.arrival import Arrival, arrive_through
 from smtpproxy.policy.model import PortKind
 from smtpproxy.policy.rules import Network
@@ -32,6 +33,8 @@ PENDING_OF_BALANCER: Final = 500
 PENDING_IN_ALL: Final = 2000
 """Connections whose header has not come whole; each holds a descriptor, and clients cannot make a balancer's wait."""
 
+_KEY: Final = "headers"
+
 STRANGER: Final = "untrusted-balancer"
 BAD: Final = "bad-proxy-header"
 LATE: Final = "late-proxy-header"
@@ -49,6 +52,7 @@ class Balancers:
         reactor: Twisted's.
         arrived: takes connections of a kind of port.
         turned_away: counts those that are closed for want of a header, by the token of the reason.
+        counts: those of all processes of the gateway.
         of_balancer: how many headers of one balancer may be waited for.
         in_all: how many headers may be waited for.
     """
@@ -58,6 +62,7 @@ class Balancers:
         reactor: Any,  # noqa: ANN401
         arrived: Callable[[PortKind, Arrival], None],
         turned_away: Counter[str],
+        counts: Counts | None = None,
         *,
         of_balancer: int = PENDING_OF_BALANCER,
         in_all: int = PENDING_IN_ALL,
@@ -66,12 +71,12 @@ class Balancers:
         self._arrived = arrived
         self._limit_of_balancer, self._limit_in_all = of_balancer, in_all
         self._pending: set[_Pending] = set()
-        self._of_balancer: Counter[str] = Counter()
+        self._counts: Counts = counts or OwnCounts()
         self._turned_away = turned_away
 
     @property
     def pending(self) -> int:
-        """How many headers are waited for."""
+        """How many headers are waited for by this process."""
         return len(self._pending)
 
     def receive(self, kind: PortKind, stream: Stream, trusted: Sequence[Network]) -> None:
@@ -80,10 +85,9 @@ class Balancers:
         balancer = str(address)
         if not any(address in network for network in trusted):
             self._turn_away(stream, STRANGER, balancer)
-        elif self._is_full(balancer):
+        elif not self._has_room(balancer):
             self._turn_away(stream, TOO_MANY, balancer)
         else:
-            self._of_balancer[balancer] += 1
             self._pending.add(_Pending(self, self._reactor, balancer, kind, stream))
 
     def drop_all(self) -> None:
@@ -91,17 +95,24 @@ class Balancers:
         for each in list(self._pending):
             each.drop()
 
-    def _is_full(self, balancer: str) -> bool:
-        return len(self._pending) >= self._limit_in_all or self._of_balancer[balancer] >= self._limit_of_balancer
+    def _has_room(self, balancer: str) -> bool:
+        """Count one more, if there may be one more."""
+        in_all, of_balancer = self._counts.more(_KEY), self._counts.more(_KEY, balancer)
+        if in_all <= self._limit_in_all and of_balancer <= self._limit_of_balancer:
+            return True
+        self._count_less(balancer)
+        return False
+
+    def _count_less(self, balancer: str) -> None:
+        self._counts.less(_KEY)
+        self._counts.less(_KEY, balancer)
 
     # From a connection that is pending
 
     def settled(self, pending: _Pending) -> None:
         """Count it no longer."""
         self._pending.discard(pending)
-        self._of_balancer[pending.balancer] -= 1
-        if self._of_balancer[pending.balancer] <= 0:
-            del self._of_balancer[pending.balancer]
+        self._count_less(pending.balancer)
 
     def told(self, kind: PortKind, arrival: Arrival) -> None:
         """Hand it on."""

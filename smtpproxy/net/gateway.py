@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from smtpproxy.audit import Incident, Origin
+from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.admission import LIMITS, Admission
 from smtpproxy.net.arrival import Arrival, arrive
@@ -54,6 +55,7 @@ class Gateway(Service):
         reactor: Twisted's.
         first: the generation to begin with.
         source: has sockets that listen already.
+        counts: those of all processes of the gateway.
 
     Attributes:
         sessions_begun: sessions that were begun.
@@ -61,18 +63,25 @@ class Gateway(Service):
         work: what it is at.
     """
 
-    def __init__(self, reactor: Any, first: Generation, source: Source | None = None) -> None:  # noqa: ANN401 - Twisted's
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - Twisted's
+        first: Generation,
+        source: Source | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        counts = counts or OwnCounts()
         self._reactor = reactor
         self._generations = [first]  # the last is the newest
         self._listeners = Listeners(reactor, self._accept, source)
         self._own_ports: frozenset[int] = frozenset()
-        self._admission = Admission()
+        self._admission = Admission(counts)
         self._refusals = Refusals()
         self._emptied: list[Deferred[None]] = []
         self.work = Work.RUNNING
         self.sessions_begun = 0
         self.turned_away: Counter[str] = Counter(dict.fromkeys((BLOCKED, NO_POLICY, LOOP, *LIMITS, *HEADER_FAULTS), 0))
-        self._balancers = Balancers(reactor, self._take, self.turned_away)
+        self._balancers = Balancers(reactor, self._take, self.turned_away, counts)
 
     @property
     def addresses(self) -> dict[Binding, tuple[str, int]]:

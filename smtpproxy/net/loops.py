@@ -6,9 +6,9 @@ Source: RFC 3463 s3.5 (X.4.6).
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Final, TypeAlias
 
+from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.lru import Lru
 from smtpproxy.transport.routes import is_local
@@ -24,29 +24,34 @@ QUIET_S: Final = 60.0
 """One alarm a destination in this time; a loop would fill the disk otherwise."""
 
 
+_KEY: Final = "made"
+
+
 class Loops:
-    """Knows the gateway's own ends of connections, and its own addresses; shared by all generations."""
+    """Knows the gateway's own ends of connections, and its own addresses; shared by all generations.
+
+    Args:
+        counts: those of all processes of the gateway; one may dial what another accepts.
+    """
 
     __slots__ = ("_alarmed_s", "_made", "_ours")
 
-    def __init__(self) -> None:
-        self._made: Counter[Connection] = Counter()
+    def __init__(self, counts: Counts | None = None) -> None:
+        self._made: Counts = counts or OwnCounts()
         self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
         self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
 
     def begin(self, connection: Connection) -> None:
         """Note a connection that the gateway makes."""
-        self._made[connection] += 1
+        self._made.more(*_key_of(connection))
 
     def end(self, connection: Connection) -> None:
         """Forget it."""
-        self._made[connection] -= 1
-        if self._made[connection] <= 0:
-            del self._made[connection]
+        self._made.less(*_key_of(connection))
 
     def made(self, client: Endpoint, destination: Endpoint) -> bool:
-        """Return whether it was this process that dialled; its end alone may be another connection's end as well."""
-        return (client, destination) in self._made
+        """Return whether it was the gateway that dialled; its end alone may be another connection's end as well."""
+        return self._made.has(*_key_of((client, destination)))
 
     def is_here(self, host: str) -> bool:
         """Return whether an address is of this machine."""
@@ -64,3 +69,8 @@ class Loops:
             return False
         self._alarmed_s.put(destination, now_s)
         return True
+
+
+def _key_of(connection: Connection) -> tuple[str, ...]:
+    client, destination = connection
+    return _KEY, str(client), str(destination)

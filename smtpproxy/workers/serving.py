@@ -22,6 +22,7 @@ from smtpproxy.net.running import Running
 from smtpproxy.workers.blocking import Telling, read
 from smtpproxy.workers.channel import Body, Channel, NoAnswer, Refused
 from smtpproxy.workers.decision import read_snapshot
+from smtpproxy.workers.shared_counts import SharedCounts
 from smtpproxy.workers.slots import Place
 
 FAREWELL_S: Final = 2.0
@@ -92,8 +93,8 @@ class Works(Protocol):
         """Return what was counted."""
 
 
-Build: TypeAlias = Callable[[bytes, Inherited, str], Works]
-"""Makes the works of a first snapshot, with the source of its sockets, and where leaves are signed."""
+Build: TypeAlias = Callable[[bytes, Inherited, str, SharedCounts], Works]
+"""Makes the works of a first snapshot, with the source of its sockets, where leaves are signed, and what all count."""
 
 
 class Serving:
@@ -151,9 +152,10 @@ class Serving:
         return self._duties[what](body, descriptors)
 
     def _begin(self, body: Body, descriptors: list[int]) -> Body:
-        snapshot, *sockets = descriptors
+        snapshot, memory, *sockets = descriptors
         self._sockets.add(body["places"], sockets)
-        self._works = works = self._build(_read(snapshot), self._sockets, str(body["signing"]))
+        counts = _counts(memory, int(body["column"]))
+        self._works = works = self._build(_read(snapshot), self._sockets, str(body["signing"]), counts)
         works.gateway.newest.number = int(body["number"])
         works.blocklist.take(map(read, body["blocked"]))
         works.blocklist.watch(Telling(lambda: [self.channel]))
@@ -223,3 +225,10 @@ def _read(descriptor: int) -> bytes:
         return read_snapshot(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _counts(memory: int, column: int) -> SharedCounts:
+    try:
+        return SharedCounts(memory, column)
+    finally:
+        os.close(memory)

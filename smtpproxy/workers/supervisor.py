@@ -24,6 +24,7 @@ from smtpproxy.workers.decision import Decision
 from smtpproxy.workers.keys import KeyHolder
 from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.ports import SharedPorts
+from smtpproxy.workers.shared_counts import Columns
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
 from smtpproxy.workers.worker import BEGIN_S, Figures, Worker
 
@@ -71,6 +72,7 @@ class Supervisor(Service):
         self._retired: list[Worker] = []
         self._earlier: list[Decision] = []
         self._emptied: Deferred[None] | None = None
+        self._columns = Columns()
         self.newest = first
         self.is_draining = False
         self.blocklist = Blocklist()
@@ -153,6 +155,7 @@ class Supervisor(Service):
         await self._wait_for_workers(self.newest.wanted.drain_timeout_s + END_S)
         for decision in (*self._earlier, self.newest):
             await decision.end()
+        self._columns.close()
 
     async def _wait_for_workers(self, seconds: float) -> None:
         if not self.workers:
@@ -227,31 +230,41 @@ class Supervisor(Service):
 
     def _start(self, slot: Slot) -> None:
         slot.starting = None
+        try:
+            slot.worker = worker = self._started(slot)
+        except OSError as error:
+            _log.error("worker {number} cannot be started: {error}", number=slot.number, error=error.strerror)
+            self._start_later(slot, slot.pause_s(0.0))
+            return
+        sockets = [*sorted(slot.sockets.items()), *slot.rest]
+        body = {
+            "number": self.newest.number,
+            "column": worker.column,
+            "places": [place for place, _ in sockets],
+            "signing": self._keys.address,
+            "draining": self.is_draining,
+            "blocked": [written(entry) for entry in self.blocklist.entries()],
+        }
+        given = [self.newest.descriptor, self._columns.descriptor]
+        worker.begin(body, [*given, *(each.fileno() for _, each in sockets)])
+        worker.has_begun().addCallback(lambda _: self._begun(slot))
+
+    def _started(self, slot: Slot) -> Worker:
         worker = Worker(
             self._reactor,
             f"worker {slot.number}",
             self._launch,
+            column=self._columns.take(),
             serve=partial(hear, self.blocklist),
             pulse=self._pulsed,
             ended=partial(self._ended, slot),
         )
         try:
             worker.start()
-        except OSError as error:
-            _log.error("{name} cannot be started: {error}", name=worker.name, error=error.strerror)
-            self._start_later(slot, slot.pause_s(0.0))
-            return
-        slot.worker = worker
-        sockets = [*sorted(slot.sockets.items()), *slot.rest]
-        body = {
-            "number": self.newest.number,
-            "places": [place for place, _ in sockets],
-            "signing": self._keys.address,
-            "draining": self.is_draining,
-            "blocked": [written(entry) for entry in self.blocklist.entries()],
-        }
-        worker.begin(body, [self.newest.descriptor, *(each.fileno() for _, each in sockets)])
-        worker.has_begun().addCallback(lambda _: self._begun(slot))
+        except OSError:
+            self._columns.give_back(worker.column)
+            raise
+        return worker
 
     def _begun(self, slot: Slot) -> None:
         """What is left of an earlier process is served by now, or died with the worker."""
@@ -267,6 +280,7 @@ class Supervisor(Service):
         slot.starting = self._reactor.callLater(pause_s, self._start, slot)
 
     def _ended(self, slot: Slot, worker: Worker, reason: Failure) -> None:
+        self._columns.give_back(worker.column)
         self.departed(worker.figures)
         if worker in self._retired:
             self._retired.remove(worker)

@@ -34,6 +34,7 @@ class Worker:
         reactor: Twisted's.
         name: what it is called in the log.
         launch: how it is started.
+        column: where it counts.
         serve: does what it asks for.
         pulse: told whenever it has sent its figures.
         ended: told once when it is gone.
@@ -41,19 +42,22 @@ class Worker:
     Attributes:
         serves: whether it takes connections or drains.
         figures: what it counted, as it told last.
+        column: where it counts what all workers count together.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part of its own, given by name
         self,
         reactor: Any,  # noqa: ANN401 - Twisted's
         name: str,
         launch: Launch,
         *,
+        column: int,
         serve: Callable[[str, Body], Body],
         pulse: Callable[[], None],
         ended: Callable[[Worker, Failure], None],
     ) -> None:
         self.name = name
+        self.column = column
         self.serves = False
         self.figures: Figures = {}
         self._reactor = reactor

@@ -17,6 +17,7 @@ from smtpproxy.audit import Record, TransactionRecord
 from smtpproxy.authority.create import create_authority, create_server_credential
 from smtpproxy.authority.mint import LeafKeys, Mint, make_leaf_keys
 from smtpproxy.authority.server import ServerCredentials
+from smtpproxy.counts import OwnCounts
 from smtpproxy.embedded import EmbeddedUpstream
 from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.equipment import Equipment
@@ -112,7 +113,8 @@ class GatewayCase(TestCase):
 
     def serve(self, generation: Generation) -> None:
         """Start a gateway."""
-        self.gateway = Gateway(reactor, generation)
+        self.counts = OwnCounts()
+        self.gateway = Gateway(reactor, generation, counts=self.counts)
         self.gateway.privilegedStartService()
         self.gateway.startService()
         self.addCleanup(self.gateway.stopService)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from smtpproxy.counts import OwnCounts
 from smtpproxy.net.admission import Admission
 from smtpproxy.policy.model import General, ProxyAction
 from tests.session.playbook import Setting
@@ -42,9 +43,9 @@ def test_proxy_actions_are_counted_apart() -> None:
 
 
 def test_sources_that_are_gone_are_forgotten() -> None:
-    admission = Admission()
-    many = action(sessions=2000)
+    counts = OwnCounts()
+    admission, many = Admission(counts), action(sessions=2000)
     for number in range(1000):
         admission.admit(many, str(number))
         admission.release(many, str(number))
-    assert len(admission._of_source) == 0
+    assert len(counts) == 0
