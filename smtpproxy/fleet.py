@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +32,9 @@ from smtpproxy.net.notify import Manager, Notifier, find_manager
 from smtpproxy.net.record_files import RecordFiles
 from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.stopping import Stopping
+from smtpproxy.peers.sts_service import StsFile
 from smtpproxy.policy.model import InterceptionMode
-from smtpproxy.service import OneAfterAnother, make_embedded, make_signals, make_spools, tell
+from smtpproxy.service import STS_FILE, OneAfterAnother, make_embedded, make_signals, make_spools, tell
 from smtpproxy.spool import SpoolUsage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.openssl import require_openssl
@@ -86,7 +88,9 @@ def make_fleet(
     notifier = Notifier(reactor, manager.address)
     ports = SharedPorts(Keeping(notifier, activated()))
     process = SigningProcess(reactor, open_signing_socket())
-    supervisor = Supervisor(reactor, office.decide(configuration), launch, ports, _Keys(process, configuration.file))
+    policies = StsFile(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
+    keys = _Keys(process, configuration.file)
+    supervisor = Supervisor(reactor, office.decide(configuration), launch, ports, keys, policies.store)
     announcing = _announcing(supervisor, notifier, manager, reactor)
     figures = FleetFigures(lambda: [worker.figures for worker in supervisor.workers])
     supervisor.departed = figures.depart
@@ -97,7 +101,7 @@ def make_fleet(
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
     blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), supervisor.blocklist)
     signals = make_signals(reload, stopping, reactor)
-    for service in (signals, blocked, metrics, control, process, supervisor, announcing):
+    for service in (signals, policies, blocked, metrics, control, process, supervisor, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 

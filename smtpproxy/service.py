@@ -59,7 +59,7 @@ from smtpproxy.peers.policy_host import PolicyHost
 from smtpproxy.peers.report_socket import ReportSocket
 from smtpproxy.peers.resolver import Resolver
 from smtpproxy.peers.sts import StsPolicies
-from smtpproxy.peers.sts_service import StsMove, StsService
+from smtpproxy.peers.sts_service import StsFile, StsMove, StsService
 from smtpproxy.peers.tlsrpt import Reports, TlsReporter
 from smtpproxy.policy.ahead import domains_ahead
 from smtpproxy.policy.certificates import Leaf, LeafKey, Signer
@@ -162,7 +162,8 @@ def make_service(
     require_openssl()
     metrics = Metrics(lambda endpoint: MetricsServer(reactor, endpoint.host, endpoint.port, figures, running.status))
     control = Control(lambda path: ControlServer(reactor, path, running))
-    sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
+    kept = StsFile(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
+    sts = StsService(reactor, kept.store)
     workshop = Workshop(reactor, metrics, sts.policies, control=control)
     manager = find_manager()
     notifier = Notifier(reactor, manager.address)
@@ -176,7 +177,7 @@ def make_service(
     services = OneAfterAnother()  # type: ignore[no-untyped-call]
     blocked = BlocklistFile(reactor, Home(configuration.home).resolve(BLOCKLIST_FILE), workshop.blocklist)
     signals = make_signals(reload, stopping, reactor)
-    for service in (signals, sts, blocked, metrics, control, gateway, announcing):
+    for service in (signals, kept, sts, blocked, metrics, control, gateway, announcing):
         service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-import time
 from functools import partial
 from typing import Any, cast
 
@@ -14,7 +13,6 @@ from twisted.internet import reactor as default_reactor
 from twisted.logger import ILogObserver, globalLogBeginner
 
 from smtpproxy.admin.metrics_service import Metrics
-from smtpproxy.config.home import Home
 from smtpproxy.config.snapshot import unpack
 from smtpproxy.net.console import Console
 from smtpproxy.net.figures import Figures
@@ -23,12 +21,11 @@ from smtpproxy.net.generation import Generation
 from smtpproxy.net.reloading import Reload
 from smtpproxy.net.running import LocalRunning
 from smtpproxy.peers.sts_service import StsService
-from smtpproxy.service import STS_FILE, OneAfterAnother, Shared, Workshop
+from smtpproxy.service import OneAfterAnother, Shared, Workshop
 from smtpproxy.workers.counting import Numbers, told
 from smtpproxy.workers.launch import FORWARD, adopt_channel
 from smtpproxy.workers.log_lines import Forwarding, Labelled
-from smtpproxy.workers.serving import Inherited, Serving
-from smtpproxy.workers.shared_counts import SharedCounts
+from smtpproxy.workers.serving import Given, Serving
 
 
 class GatewayOfWorker:
@@ -36,32 +33,23 @@ class GatewayOfWorker:
 
     Args:
         reactor: Twisted's.
-        snapshot: the configuration.
-        sockets: those of the slot.
-        signing: where leaves are signed.
-        counts: what all workers count together.
+        given: what it begins with.
 
     Attributes:
         gateway: runs the sessions.
         running: the same, as it is asked and told.
         blocklist: who is turned away.
+        policies: MTA-STS policies.
         service: all of it.
     """
 
-    def __init__(
-        self,
-        reactor: Any,  # noqa: ANN401 - Twisted's
-        snapshot: bytes,
-        sockets: Inherited,
-        signing: str,
-        counts: SharedCounts,
-    ) -> None:
-        configuration = unpack(snapshot)
-        sts = StsService(reactor, Home(configuration.home).resolve(STS_FILE), time.time)
-        self._workshop = Workshop(
-            reactor, Metrics(_no_metrics_here), sts.policies, signing, shared=Shared(counts, counts)
-        )
-        self.gateway = Gateway(reactor, self._workshop.make(configuration), sockets, counts)
+    def __init__(self, reactor: Any, given: Given) -> None:  # noqa: ANN401 - Twisted's
+        configuration = unpack(given.snapshot)
+        self.policies = given.policies
+        sts = StsService(reactor, given.policies)
+        shared = Shared(given.counts, given.counts)
+        self._workshop = Workshop(reactor, Metrics(_no_metrics_here), sts.policies, given.signing, shared=shared)
+        self.gateway = Gateway(reactor, self._workshop.make(configuration), given.sockets, given.counts)
         self._figures = Figures(self.gateway, self._workshop.records.tally, self._workshop.records.suspicions)
         self.blocklist = self._workshop.blocklist
         self.running = LocalRunning(

@@ -16,6 +16,7 @@ from smtpproxy.admin.metrics_service import Metrics
 from smtpproxy.authority.signing_process import SigningProcess, open_signing_socket
 from smtpproxy.config.load import keys_elsewhere, load_configuration
 from smtpproxy.peers.sts_service import StsService
+from smtpproxy.peers.sts_store import StsStore
 from smtpproxy.service import Workshop
 from tests.authority.houses import House
 from tests.pki import make_leaf, make_root
@@ -49,7 +50,7 @@ class WorkshopTests(TestCase):
             process.adopt()
             shutil.move(self.house.folder / "certs" / "proxy-a.key", self.house.folder / "away.key")
             configuration = load_configuration(self.house.configuration, "gw.test", keys=keys_elsewhere)
-            sts = StsService(reactor, self.house.folder / "sts.json", time.time)
+            sts = StsService(reactor, StsStore(time.time))
             workshop = Workshop(reactor, Metrics(lambda _: None), sts.policies, process.address)  # type: ignore[arg-type, return-value]
             generation = workshop.make(configuration)
             while not workshop.records.tally.leaves["signed"]:

@@ -1,4 +1,4 @@
-"""MTA-STS policies for as long as the process lasts: each configuration in turn says how they are found."""
+"""MTA-STS policies for as long as the gateway lasts: each configuration in turn says how they are found."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 from smtpproxy.peers.policy_host import PolicyHost
 from smtpproxy.peers.sts import StsPolicies, TextLookups
 from smtpproxy.peers.sts_keeper import StsKeeper, load_store
+from smtpproxy.peers.sts_store import StsStore
 
 
-class StsService(Service):
+class StsFile(Service):
     """Keeps policies from one run of the gateway to the next; reads what was kept at once.
 
     Args:
@@ -23,24 +24,42 @@ class StsService(Service):
         now_s: seconds since the epoch.
 
     Attributes:
-        policies: the policies.
+        store: has them.
     """
 
     def __init__(self, reactor: Any, file: Path, now_s: Callable[[], float]) -> None:  # noqa: ANN401
-        store = load_store(file, now_s)
+        self.store = load_store(file, now_s)
+        self._keeper = StsKeeper(reactor, self.store, file)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """Save what is not saved yet."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self._keeper.stop()
+
+
+class StsService(Service):
+    """Finds and refreshes policies.
+
+    Args:
+        reactor: Twisted's.
+        store: has those that are known.
+
+    Attributes:
+        policies: the policies.
+    """
+
+    def __init__(self, reactor: Any, store: StsStore) -> None:  # noqa: ANN401
         self.policies = StsPolicies(reactor, store)
-        self._keeper = StsKeeper(reactor, store, file)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Refresh them from now on."""
         super().startService()  # type: ignore[no-untyped-call]
         self.policies.start()
 
-    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
-        """Refresh nothing, and save what is not saved yet."""
+    def stopService(self) -> None:  # noqa: N802 - Twisted's name
+        """Refresh nothing any more."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.policies.stop()
-        return self._keeper.stop()
 
 
 class StsMove(Service):

@@ -49,6 +49,7 @@ class StsStore:
 
     Attributes:
         changed: called when there is something new to save.
+        fetched: told of what was fetched by this process.
     """
 
     def __init__(self, now_s: Callable[[], float], kept: Mapping[str, Held] | None = None) -> None:
@@ -56,6 +57,7 @@ class StsStore:
         self._kept = OrderedDict(kept or {})
         self._hits = self._misses = 0
         self.changed: Callable[[], object] = lambda: None
+        self.fetched: Callable[[str, Held], object] = lambda _domain, _held: None
 
     @property
     def figures(self) -> CacheFigures:
@@ -74,7 +76,20 @@ class StsStore:
 
     def put(self, domain: str, policy: StsPolicy) -> None:
         """Keep a policy that was fetched now; what is refreshed is not thereby used."""
-        self._kept[domain] = Held(policy, self._now_s())
+        held = Held(policy, self._now_s())
+        self._keep(domain, held)
+        self.fetched(domain, held)
+
+    def take(self, domain: str, held: Held) -> bool:
+        """Keep a policy that another process has fetched, and return whether it is news: newer than what is kept."""
+        known = self._kept.get(domain)
+        if known is not None and known.fetched_s >= held.fetched_s:
+            return False
+        self._keep(domain, held)
+        return True
+
+    def _keep(self, domain: str, held: Held) -> None:
+        self._kept[domain] = held
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
         self.changed()
@@ -96,12 +111,11 @@ def save_policies(file: Path, kept: Mapping[str, Held]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    document = {"version": _VERSION, "policies": [_entry(domain, held) for domain, held in kept.items()]}
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with unfinished.open("w", encoding="ascii") as opened:
-            json.dump(document, opened, separators=(",", ":"))
+            opened.write(write_policies(kept))
             opened.flush()
             os.fsync(opened.fileno())
         unfinished.replace(file)
@@ -122,9 +136,30 @@ def load_policies(file: Path, now_s: float) -> dict[str, Held]:
     """
     try:
         with file.open("rb") as opened:
-            document = json.loads(opened.read(_MAX_FILE_OCTETS))
+            octets = opened.read(_MAX_FILE_OCTETS)
     except FileNotFoundError:
         return {}
+    return read_policies(octets, now_s)
+
+
+def write_policies(kept: Mapping[str, Held]) -> str:
+    """Return policies as a file has them, in ASCII."""
+    document = {"version": _VERSION, "policies": [entry_of(domain, held) for domain, held in kept.items()]}
+    return json.dumps(document, separators=(",", ":"))
+
+
+def read_policies(octets: bytes, now_s: float) -> dict[str, Held]:
+    """Return the policies that a file has; what is damaged or over is left out.
+
+    Args:
+        octets: by `write_policies`.
+        now_s: seconds since the epoch; nothing was fetched later.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        document = json.loads(octets)
     except RecursionError:
         raise ValueError("too deep") from None
     if not isinstance(document, dict) or document.get("version") != _VERSION:
@@ -136,7 +171,8 @@ def _last(entries: Iterable[tuple[str, Held]], count: int) -> list[tuple[str, He
     return list(entries)[-count:]
 
 
-def _entry(domain: str, held: Held) -> dict[str, object]:
+def entry_of(domain: str, held: Held) -> dict[str, object]:
+    """Return a policy as JSON can say it."""
     policy = held.policy
     return {
         "domain": domain,
@@ -151,14 +187,19 @@ def _entry(domain: str, held: Held) -> dict[str, object]:
 def _read_entries(entries: object, now_s: float) -> Iterable[tuple[str, Held]]:
     for entry in entries if isinstance(entries, list) else []:
         try:
-            domain, held = _read_entry(entry, now_s)
+            domain, held = read_entry(entry, now_s)
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
         if held.holds(now_s):
             yield domain, held
 
 
-def _read_entry(entry: Any, now_s: float) -> tuple[str, Held]:  # noqa: ANN401 - what JSON gives
+def read_entry(entry: Any, now_s: float) -> tuple[str, Held]:  # noqa: ANN401 - what JSON gives
+    """Return a policy that was written, and its domain.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: it is none.
+    """
     domain = str(entry["domain"])
     if ascii_name(domain) != domain:
         raise ValueError(domain)

@@ -71,7 +71,7 @@ class Decision(InForce):
         super().__init__(parts)
         self.wanted = wanted
         self.fingerprint = sha256(snapshot).hexdigest()
-        self.descriptor = _sealed(snapshot)
+        self.descriptor = sealed("smtpproxy-configuration", snapshot)
 
     def forget(self) -> None:
         """Give no worker the snapshot any more; the parts go on."""
@@ -85,9 +85,9 @@ class Decision(InForce):
         await super().end()
 
 
-def _sealed(octets: bytes) -> int:
-    """Return a descriptor of memory that only those who are given it can read."""
-    descriptor = os.memfd_create("smtpproxy-configuration", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def sealed(name: str, octets: bytes) -> int:
+    """Return a descriptor of memory that only those who are given it can read, and nobody can change."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as memory:
         memory.write(octets)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)

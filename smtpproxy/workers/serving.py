@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -19,11 +20,15 @@ from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.reloading import politely
 from smtpproxy.net.running import Running
+from smtpproxy.peers.sts_store import StsStore
 from smtpproxy.workers.blocking import Telling, read
 from smtpproxy.workers.channel import Body, Channel, NoAnswer, Refused
 from smtpproxy.workers.decision import read_snapshot
 from smtpproxy.workers.shared_counts import SharedCounts
+from smtpproxy.workers.shared_policies import POLICY, learn, store_of_worker
 from smtpproxy.workers.slots import Place
+
+T = TypeVar("T")
 
 FAREWELL_S: Final = 2.0
 """To tell what was counted last."""
@@ -80,6 +85,10 @@ class Works(Protocol):
         """Who is turned away."""
 
     @property
+    def policies(self) -> StsStore:
+        """MTA-STS policies."""
+
+    @property
     def service(self) -> IService:
         """All of it, the gateway included."""
 
@@ -93,8 +102,27 @@ class Works(Protocol):
         """Return what was counted."""
 
 
-Build: TypeAlias = Callable[[bytes, Inherited, str, SharedCounts], Works]
-"""Makes the works of a first snapshot, with the source of its sockets, where leaves are signed, and what all count."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a worker begins with.
+
+    Args:
+        snapshot: the configuration.
+        sockets: those of the slot.
+        signing: where leaves are signed.
+        counts: what all workers count together.
+        policies: the MTA-STS policies that all workers know.
+    """
+
+    snapshot: bytes
+    sockets: Inherited
+    signing: str
+    counts: SharedCounts
+    policies: StsStore
+
+
+Build: TypeAlias = Callable[[Given], Works]
+"""Makes the works."""
 
 
 class Serving:
@@ -126,6 +154,7 @@ class Serving:
             "resume": self._resume,
             "status": lambda _body, _: self._status(),
             "sessions": lambda body, _: self._at_work.running.sessions(int(body)),
+            POLICY: lambda body, _: learn(self._at_work.policies, body),
             "blocked": lambda body, _: self._at_work.blocklist.take([read(body)]),
             "lifted": lambda body, _: self._at_work.blocklist.forget(str(body)),
             "reopen": lambda _body, _: deferToThread(self._at_work.reopen),
@@ -152,10 +181,16 @@ class Serving:
         return self._duties[what](body, descriptors)
 
     def _begin(self, body: Body, descriptors: list[int]) -> Body:
-        snapshot, memory, *sockets = descriptors
+        snapshot, memory, policies, *sockets = descriptors
         self._sockets.add(body["places"], sockets)
-        counts = _counts(memory, int(body["column"]))
-        self._works = works = self._build(_read(snapshot), self._sockets, str(body["signing"]), counts)
+        given = Given(
+            snapshot=_read(snapshot),
+            sockets=self._sockets,
+            signing=str(body["signing"]),
+            counts=_use(memory, partial(SharedCounts, column=int(body["column"]))),
+            policies=_use(policies, partial(store_of_worker, channel=self.channel)),
+        )
+        self._works = works = self._build(given)
         works.gateway.newest.number = int(body["number"])
         works.blocklist.take(map(read, body["blocked"]))
         works.blocklist.watch(Telling(lambda: [self.channel]))
@@ -221,14 +256,11 @@ class Serving:
 
 
 def _read(descriptor: int) -> bytes:
+    return _use(descriptor, read_snapshot)
+
+
+def _use(descriptor: int, read: Callable[[int], T]) -> T:
     try:
-        return read_snapshot(descriptor)
+        return read(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _counts(memory: int, column: int) -> SharedCounts:
-    try:
-        return SharedCounts(memory, column)
-    finally:
-        os.close(memory)

@@ -5,6 +5,7 @@ Source: socket(7) SO_REUSEPORT; Documentation/networking/ip-sysctl (tcp_migrate_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 
 from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.blocklist import Blocklist
+from smtpproxy.peers.sts_store import StsStore
 from smtpproxy.workers.blocking import Telling, hear, written
 from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
@@ -25,6 +27,7 @@ from smtpproxy.workers.keys import KeyHolder
 from smtpproxy.workers.launch import Launch
 from smtpproxy.workers.ports import SharedPorts
 from smtpproxy.workers.shared_counts import Columns
+from smtpproxy.workers.shared_policies import POLICY, SharedPolicies
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
 from smtpproxy.workers.worker import BEGIN_S, Figures, Worker
 
@@ -52,6 +55,7 @@ class Supervisor(Service):
         launch: how they are started.
         ports: opens and keeps the slots' sockets.
         keys: signs for workers; runs before this is started.
+        policies: has the MTA-STS policies that any worker knows.
 
     Attributes:
         newest: what every worker has, or will have in a moment.
@@ -61,7 +65,15 @@ class Supervisor(Service):
         all_serve: told once, when every slot is served for the first time.
     """
 
-    def __init__(self, reactor: Any, first: Decision, launch: Launch, ports: SharedPorts, keys: KeyHolder) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - Twisted's
+        first: Decision,
+        launch: Launch,
+        ports: SharedPorts,
+        keys: KeyHolder,
+        policies: StsStore,
+    ) -> None:
         self._reactor = reactor
         self._launch = launch
         self._ports = ports
@@ -73,6 +85,7 @@ class Supervisor(Service):
         self._earlier: list[Decision] = []
         self._emptied: Deferred[None] | None = None
         self._columns = Columns()
+        self._policies = SharedPolicies(policies, lambda: self.workers)
         self.newest = first
         self.is_draining = False
         self.blocklist = Blocklist()
@@ -245,9 +258,10 @@ class Supervisor(Service):
             "draining": self.is_draining,
             "blocked": [written(entry) for entry in self.blocklist.entries()],
         }
-        given = [self.newest.descriptor, self._columns.descriptor]
+        policies = self._policies.sealed()
+        given = [self.newest.descriptor, self._columns.descriptor, policies]
         worker.begin(body, [*given, *(each.fileno() for _, each in sockets)])
-        worker.has_begun().addCallback(lambda _: self._begun(slot))
+        worker.has_begun().addCallback(lambda _: self._begun(slot)).addBoth(lambda _: os.close(policies))
 
     def _started(self, slot: Slot) -> Worker:
         worker = Worker(
@@ -255,7 +269,7 @@ class Supervisor(Service):
             f"worker {slot.number}",
             self._launch,
             column=self._columns.take(),
-            serve=partial(hear, self.blocklist),
+            serve=self._hear,
             pulse=self._pulsed,
             ended=partial(self._ended, slot),
         )
@@ -265,6 +279,12 @@ class Supervisor(Service):
             self._columns.give_back(worker.column)
             raise
         return worker
+
+    def _hear(self, what: str, body: Body) -> None:
+        if what == POLICY:
+            self._policies.hear(body)
+        else:
+            hear(self.blocklist, what, body)
 
     def _begun(self, slot: Slot) -> None:
         """What is left of an earlier process is served by now, or died with the worker."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from tests.integration.lab.laboratory import Lab
 from tests.integration.lab.ports import HOST
 from tests.integration.lab.recorder import RecordingUpstream, Script
 from tests.integration.lab.unbound import SIGNED, Unbound
+from tests.integration.test_workers import workers
 from tests.peers.https_host import HttpsHost, response
 
 POLICY_HOST = f"127.83.84.{os.getpid() % 250 + 1}"
@@ -155,6 +157,23 @@ def test_a_policy_is_kept_for_the_next_start(world: World) -> None:
     gateway = world.lab.doomed_gateway(world.upstream(domain), world.setup(DEMANDED))
     try:
         assert world.send(gateway, domain) == ACCEPTED
+    finally:
+        gateway.close()
+    kept = json.loads((gateway.home / "var" / "mta-sts.json").read_text())
+    assert [(each["domain"], each["mode"]) for each in kept["policies"]] == [(domain, "enforce")]
+
+
+def test_a_policy_that_one_worker_has_fetched_all_know_and_who_replaces_one(world: World) -> None:
+    domain = world.publish("shared", policy("enforce", "mx.other.test"))
+    setup = replace(world.setup(PREFERRED, "use"), workers=2)
+    gateway = world.lab.doomed_gateway(world.upstream(domain), setup)
+    try:
+        assert world.send(gateway, domain) == REFUSED
+        world.close()
+        assert {world.send(gateway, domain) for _ in range(12)} == {REFUSED}
+        for victim in workers(gateway).values():
+            os.kill(victim, signal.SIGKILL)
+        assert {world.send(gateway, domain) for _ in range(12)} == {REFUSED}
     finally:
         gateway.close()
     kept = json.loads((gateway.home / "var" / "mta-sts.json").read_text())

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import TestCase
 
 from smtpproxy.peers.policy_host import PolicyHost
-from smtpproxy.peers.sts_service import StsMove, StsService
+from smtpproxy.peers.sts_service import StsFile, StsMove, StsService
 from smtpproxy.policy.knowledge import Answer
 from tests.peers.reactors import on_reactor
 from tests.peers.test_policy_host import TRUST, Addresses
@@ -26,18 +26,20 @@ class StsServiceCase(TestCase):
         self.world = World()
         self.now_s = 5000.0
 
-    def service(self) -> StsService:
-        return StsService(HeldTime(), self.file, lambda: self.now_s)
+    def file_kept(self) -> StsFile:
+        return StsFile(HeldTime(), self.file, lambda: self.now_s)
 
     @on_reactor
     async def test_a_policy_holds_over_a_restart_though_its_record_is_gone(self) -> None:
-        before = self.service()
+        kept = self.file_kept()
+        before = StsService(HeldTime(), kept.store)
         before.startService()
         before.policies.follow(self.world, self.world)
         self.world.publish("1", body())
         assert await before.policies.fetch(DOMAIN) == (policy("1"), Answer.FOUND)
-        await before.stopService()
-        after = self.service()
+        before.stopService()
+        await kept.stopService()
+        after = StsService(HeldTime(), self.file_kept().store)
         after.policies.follow(self.world, self.world)
         self.world.records = []
         self.now_s += policy("1").max_age_s - 1
@@ -47,7 +49,7 @@ class StsServiceCase(TestCase):
 
     @on_reactor
     async def test_each_configuration_in_turn_says_how_policies_are_found(self) -> None:
-        service = self.service()
+        service = StsService(HeldTime(), self.file_kept().store)
         other = World()
         other.records = [b"v=STSv1; id=2"]
         source = PolicyHost(HeldTime(), TRUST, Addresses(), port=1)
@@ -55,4 +57,4 @@ class StsServiceCase(TestCase):
             StsMove(service.policies, world, source).startService()
             await service.policies.fetch(DOMAIN)
         assert self.world.asked == other.asked == ["_mta-sts.example.com"]
-        await service.stopService()
+        service.stopService()
