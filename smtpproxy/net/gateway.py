@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -189,6 +191,14 @@ class Gateway(Service):
                 self.work = Work.DRAINING
                 raise
             _log.info("no longer draining")
+
+    def stand_in(self, number: int, sockets: Iterable[tuple[tuple[str, int], socket.socket]]) -> None:
+        """Accept from the sockets of another process too, as `Listeners.stand_in` does."""
+        self._listeners.stand_in(number, sockets)
+
+    def stand_down(self, number: int) -> None:
+        """Accept from them no longer."""
+        self._listeners.stand_down(number)
 
     def expire(self) -> None:
         """Have every session end now, whatever it is at; each is on record."""

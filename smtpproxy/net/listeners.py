@@ -6,7 +6,7 @@ Source: socket(7) SO_REUSEADDR, SO_REUSEPORT; listen(2).
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Protocol
@@ -105,6 +105,7 @@ class Listeners:
         self._accept = accept
         self._keeping: Source = source or Keeping(Notifier(reactor, None))
         self._doors: dict[Binding, _Door] = {}
+        self._others: dict[int, dict[Binding, _Door]] = {}
 
     @property
     def addresses(self) -> dict[Binding, tuple[str, int]]:
@@ -140,16 +141,50 @@ class Listeners:
         for door in self._doors.values():
             self._keeping.keep(door.port.socket)
         self._keeping.close_others()
+        for number in list(self._others):
+            self._leave(number, self._doors)
+
+    def stand_in(self, number: int, sockets: Iterable[tuple[tuple[str, int], socket.socket]]) -> None:
+        """Accept also from sockets of another process, at addresses that are listened on, until `stand_down`.
+
+        Args:
+            number: of the other; its earlier sockets are left.
+            sockets: which listen, by interface and port; this process's from now on.
+        """
+        self.stand_down(number)
+        binds = {(bind.interface, bind.port): bind for bind in self._doors}
+        doors = self._others.setdefault(number, {})
+        for place, listening in sockets:
+            bind = binds.get(place)
+            if bind is None:
+                listening.close()
+                continue
+            doors[bind] = _Door(self._reactor, bind.kind, self._accept)
+            doors[bind].borrow(listening)
+
+    def stand_down(self, number: int) -> None:
+        """Accept from another process's sockets no longer."""
+        self._leave(number, ())
+
+    def _leave(self, number: int, wanted: Container[Binding]) -> list[Deferred[None]]:
+        doors = self._others.pop(number, {})
+        kept = {bind: door for bind, door in doors.items() if bind in wanted}
+        if kept:
+            self._others[number] = kept
+        return [door.port.stop_when_empty() for bind, door in doors.items() if bind not in kept]
+
+    def _leave_all(self) -> list[Deferred[None]]:
+        return [leaving for number in list(self._others) for leaving in self._leave(number, ())]
 
     def close(self) -> list[Deferred[None]]:
         """Listen nowhere."""
         doors, self._doors = self._doors, {}
-        return [door.close() for door in doors.values()]
+        return [*(door.close() for door in doors.values()), *self._leave_all()]
 
     def close_when_empty(self) -> list[Deferred[None]]:
         """Listen nowhere, as soon as what waits has been accepted."""
         doors, self._doors = self._doors, {}
-        return [door.close_when_empty() for door in doors.values()]
+        return [*(door.close_when_empty() for door in doors.values()), *self._leave_all()]
 
     def _take_up(self, wanted: Iterable[Binding]) -> list[_Door]:
         """Have doors at sockets that listen already; return further ones, that are closed as soon as they are empty."""
@@ -212,6 +247,10 @@ class _Door:
         self.port = adopt(self._reactor, listening, self._accepted)
         self.adapt(bind)
         self._say("listening again on")
+
+    def borrow(self, listening: socket.socket) -> None:
+        """Accept from another process's socket."""
+        self.port = adopt(self._reactor, listening, self._accepted)
 
     def adapt(self, bind: Binding) -> None:
         """Be transparent if that is wanted; once it is, a connection to an address of ours is taken all the same."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -138,3 +138,15 @@ def _environment() -> dict[str, str]:
     search = os.pathsep.join(filter(None, map(os.path.abspath, filter(None, sys.path))))
     kept = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
     return {**kept, "PYTHONPATH": search}
+
+
+def how_it_ended(reason: Failure) -> str:
+    """Return what the end of a process was, in a few words."""
+    error = reason.value
+    if isinstance(error, ProcessTerminated):
+        return (
+            f"signal {error.signal}"
+            if error.signal
+            else f"status {error.status if error.exitCode is None else error.exitCode}"
+        )
+    return "it ended"

@@ -27,6 +27,7 @@ from smtpproxy.workers.decision import read_snapshot
 from smtpproxy.workers.shared_counts import SharedCounts
 from smtpproxy.workers.shared_policies import POLICY, learn, store_of_worker
 from smtpproxy.workers.slots import Place
+from smtpproxy.workers.standing_in import STAND_DOWN, STAND_IN
 
 T = TypeVar("T")
 
@@ -157,6 +158,8 @@ class Serving:
             POLICY: lambda body, _: learn(self._at_work.policies, body),
             "blocked": lambda body, _: self._at_work.blocklist.take([read(body)]),
             "lifted": lambda body, _: self._at_work.blocklist.forget(str(body)),
+            STAND_IN: self._stand_in,
+            STAND_DOWN: lambda body, _: self._at_work.gateway.stand_down(int(body)),
             "reopen": lambda _body, _: deferToThread(self._at_work.reopen),
             "retire": lambda _body, _: self._retire(),
             "expire": lambda _body, _: self._at_work.gateway.expire(),
@@ -245,6 +248,11 @@ class Serving:
     def _resume(self, body: Body, descriptors: list[int]) -> None:
         self._sockets.add(body["places"], descriptors)
         self._at_work.gateway.resume()
+
+    def _stand_in(self, body: Body, descriptors: list[int]) -> None:
+        sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        places = [(str(interface), int(port)) for interface, port in body["places"]]
+        self._at_work.gateway.stand_in(int(body["slot"]), zip(places, sockets, strict=True))
 
     async def _status(self) -> Body:
         """How it does, with figures of the same moment."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,11 +23,12 @@ from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
 from smtpproxy.workers.decision import Decision
 from smtpproxy.workers.keys import KeyHolder
-from smtpproxy.workers.launch import Launch
+from smtpproxy.workers.launch import Launch, how_it_ended
 from smtpproxy.workers.ports import SharedPorts
 from smtpproxy.workers.shared_counts import Columns
 from smtpproxy.workers.shared_policies import POLICY, SharedPolicies
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
+from smtpproxy.workers.standing_in import StandingIn
 from smtpproxy.workers.worker import BEGIN_S, Figures, Worker
 
 ADOPT_S: Final = 10.0
@@ -85,6 +85,7 @@ class Supervisor(Service):
         self._earlier: list[Decision] = []
         self._emptied: Deferred[None] | None = None
         self._columns = Columns()
+        self._standing_in = StandingIn()
         self._policies = SharedPolicies(policies, lambda: self.workers)
         self.newest = first
         self.is_draining = False
@@ -238,6 +239,7 @@ class Supervisor(Service):
         served = [(slot, slot.worker) for slot in self._slots if slot.worker is not None]
         resuming = [self._have(worker, "resume", slot, opened.places(slot)) for slot, worker in served]
         await DeferredList([Deferred.fromCoroutine(each) for each in resuming])
+        self._standing_in.renew(self._slots)
 
     # A slot and its worker
 
@@ -290,13 +292,22 @@ class Supervisor(Service):
         """What is left of an earlier process is served by now, or died with the worker."""
         rest, slot.rest = slot.rest, []
         self._ports.give_up((each for _, each in rest), self._slots)
+        self._standing_in.arrange(self._slots)
         if not self._has_served and all(each.worker and each.worker.serves for each in self._slots):
             self._has_served = True
             self.all_serve()
 
     def _start_later(self, slot: Slot, pause_s: float) -> None:
+        self._standing_in.arrange(self._slots)
         if pause_s:
-            _log.error("worker {number} is started again in {seconds:g} s", number=slot.number, seconds=pause_s)
+            standing_in = self._standing_in.of(slot)
+            meanwhile = f"; {standing_in.name} takes its connections" if standing_in else ""
+            _log.error(
+                "worker {number} is started again in {seconds:g} s{meanwhile}",
+                number=slot.number,
+                seconds=pause_s,
+                meanwhile=meanwhile,
+            )
         slot.starting = self._reactor.callLater(pause_s, self._start, slot)
 
     def _ended(self, slot: Slot, worker: Worker, reason: Failure) -> None:
@@ -307,7 +318,7 @@ class Supervisor(Service):
         else:
             slot.worker = None
             if self.running:
-                _log.error("{name} has died: {why}; it is replaced", name=worker.name, why=_how(reason))
+                _log.error("{name} has died: {why}; it is replaced", name=worker.name, why=how_it_ended(reason))
                 self._start_later(slot, slot.pause_s(self._reactor.seconds() - worker.started_s))
         self._end_earlier()
         if self._emptied is not None and not self.workers:
@@ -395,6 +406,7 @@ class Supervisor(Service):
             self._retire(slot)
         switching = [Deferred.fromCoroutine(self._switch_one(slot, opened, prepared)) for slot in slots]
         await DeferredList(switching, consumeErrors=True)
+        self._standing_in.renew(self._slots)
 
     async def _switch_one(self, slot: Slot, opened: Opened, prepared: Sequence[Worker]) -> None:
         worker = slot.worker
@@ -428,14 +440,3 @@ class Supervisor(Service):
         worker.tell("retire")
         if len(self._retired) > MAX_RETIRED:
             self._retired[0].tell("stop")
-
-
-def _how(reason: Failure) -> str:
-    error = reason.value
-    if isinstance(error, ProcessTerminated):
-        return (
-            f"signal {error.signal}"
-            if error.signal
-            else f"status {error.status if error.exitCode is None else error.exitCode}"
-        )
-    return "it ended"

@@ -39,6 +39,7 @@ LEAST_SHARE = 0.25
 WITH_SIGNER = 3
 """Processes of a gateway with two workers, beside the supervisor."""
 
+PORTS = 2
 LOOPS = 8
 TIMEOUT_S = 30
 QUIET_S = 1.0
@@ -179,6 +180,45 @@ def test_workers_that_die_again_and_again_are_not_started_without_pause(gateway:
         kill()
     pauses = re.findall(r"worker 1 is started again in ([\d.]+) s", gateway.log)
     assert pauses == ["0.5", "1", "2"]
+
+
+def test_nobody_waits_for_a_worker_that_dies_at_every_start(gateway: Gateway) -> None:
+    dead = kill_until_paused(gateway, "4")
+    with ExitStack() as stack:
+        clients = [dial(stack, gateway.smtp_port) for _ in range(CLIENTS)]
+        assert all(map(is_greeted, clients))
+        assert workers(gateway)[1] == dead
+    wait_until(lambda: workers(gateway)[1] != dead, "it is replaced")
+    again = workers(gateway)[1]
+    wait_until(lambda: gateway.log.count(", worker 1] listening again on ") == 2 * PORTS, "it serves")
+    at_rest = sockets_of(again)
+    with ExitStack() as stack:
+        assert all(is_greeted(dial(stack, gateway.smtp_port)) for _ in range(CLIENTS))
+        assert (sockets_of(again) - at_rest) // 2 > LEAST_SHARE * CLIENTS
+
+
+def test_a_reload_meanwhile_has_the_stand_in_serve_what_is_new(gateway: Gateway) -> None:
+    (added,) = free_ports(1)
+    dead = kill_until_paused(gateway, "8")
+    gateway.edit(lambda main: main["interception"]["ports"].update(smtp=[added]))
+    assert "generation 2, 2 workers" in gateway.reload()
+    with ExitStack() as stack:
+        assert all(is_greeted(dial(stack, added)) for _ in range(CLIENTS))
+    assert workers(gateway)[1] == dead
+
+
+def kill_until_paused(gateway: Gateway, seconds: str) -> int:
+    """Have worker 1 die at each start, until the next one is so many seconds away; return the last to die."""
+    while f"worker 1 is started again in {seconds} s; worker 2 takes its connections" not in gateway.log:
+        victim = workers(gateway)[1]
+        if not is_gone(victim):
+            os.kill(victim, signal.SIGKILL)
+        wait_until(lambda victim=victim: is_followed(gateway, victim, seconds), "it is replaced")  # type: ignore[misc]
+    return workers(gateway)[1]
+
+
+def is_followed(gateway: Gateway, victim: int, seconds: str) -> bool:
+    return workers(gateway)[1] != victim or f"worker 1 is started again in {seconds} s" in gateway.log
 
 
 def test_a_reload_has_every_worker_follow(gateway: Gateway) -> None:

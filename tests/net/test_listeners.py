@@ -114,6 +114,44 @@ class ListenersTests(TestCase):
             assert await _hear(self.dial(narrow.port)) == b"smtp\n"
             assert list(self.listeners.addresses) == [following]
 
+    async def test_the_sockets_of_another_are_served_until_it_does_itself(self) -> None:
+        (bind,) = _free_bindings(1)
+        self.listen(bind)
+        other = _listening()
+        self.addCleanup(other.close)
+        self.listeners.stand_in(2, [((HOST, bind.port), other.dup())])
+        port = other.getsockname()[1]
+        assert await _hear(self.dial(port)) == b"smtp\n"
+        assert list(self.listeners.addresses) == [bind]
+        self.listeners.stand_down(2)
+        await _next_turn()
+        waiting = self.dial(port)
+        other.accept()[0].close()
+        assert await _hear(waiting) == b""
+
+    async def test_the_last_copy_of_anothers_socket_is_emptied_when_its_address_goes(self) -> None:
+        first, second = _free_bindings(2)
+        self.listen(first, second)
+        others = {first: _listening(), second: _listening()}
+        ports = [each.getsockname()[1] for each in others.values()]
+        self.listeners.stand_in(2, [((HOST, bind.port), each) for bind, each in others.items()])
+        waiting = self.dial(ports[0])
+        self.listen(second)
+        assert await _hear(waiting) == b"smtp\n"
+        with pytest.raises(ConnectionRefusedError):
+            self.dial(ports[0])
+        assert await _hear(self.dial(ports[1])) == b"smtp\n"
+        await DeferredList(self.listeners.close_when_empty())
+        with pytest.raises(ConnectionRefusedError):
+            self.dial(ports[1])
+
+    async def test_sockets_of_another_at_an_address_of_nobody_are_closed(self) -> None:
+        (bind,) = _free_bindings(1)
+        self.listen(bind)
+        other = _listening()
+        self.listeners.stand_in(2, [((HOST, bind.port + 1), other)])
+        assert other.fileno() == -1
+
     async def test_nobody_else_is_let_in_beside_us(self) -> None:
         (narrow,) = _free_bindings(1)
         self.listen(narrow)
@@ -138,6 +176,12 @@ def _free_bindings(count: int) -> list[Binding]:
     for probe in probes:
         probe.close()
     return [Binding(HOST, port, SMTP) for port in ports]
+
+
+def _listening() -> socket.socket:
+    listening = socket.create_server((HOST, 0))
+    listening.setblocking(False)
+    return listening
 
 
 def _hear(client: socket.socket) -> Deferred[bytes]:
