@@ -1,6 +1,7 @@
 """Dialling: resolve a name off the reactor, try its addresses in order within one deadline.
 
-Source: RFC 5321 s5.1 (trying the addresses of a host in order); connect(2), ip(7) IP_BIND_ADDRESS_NO_PORT.
+Source: RFC 5321 s5.1 (trying the addresses of a host in order); connect(2), ip(7) IP_BIND_ADDRESS_NO_PORT;
+RFC 4291 s2.5.5.2 (IPv4 in IPv6).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -124,6 +125,7 @@ class Dial:
 
     def _note(self, host: str) -> None:
         """Note an address, unless the source cannot reach it."""
+        host = _really(host)
         if self._source is None or ip_address(host).version == ip_address(self._source).version:
             self._addresses.append(host)
         else:
@@ -185,6 +187,16 @@ class Dial:
         if self._attempt is not None:
             self._attempt.drop()
             self._attempt = None
+
+
+def _really(host: str) -> str:
+    """Return what is dialled by an address: who accepts sees it so, and a loop is known by that."""
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    plain = mapped or address
+    if plain.is_unspecified:  # the kernel takes it for this machine
+        return "127.0.0.1" if isinstance(plain, IPv4Address) else "::1"
+    return str(plain)
 
 
 def _cancel(call: IDelayedCall | None) -> None:

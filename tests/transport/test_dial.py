@@ -119,6 +119,14 @@ class DialTests(StreamCase):
         await owner.saw("dialled")
         await self.end(owner)
 
+    async def test_what_is_dialled_is_told_as_who_accepts_sees_it(self) -> None:
+        for host in ("0.0.0.0", f"::ffff:{HOST}", "::ffff:0.0.0.0"):  # noqa: S104 - dialled, not bound
+            owner, listener = Dialler(), self.server()
+            dial(reactor, host, listener.getsockname()[1], owner)
+            await owner.saw("dialled")
+            assert owner.remote == listener.getsockname(), host
+            await self.check_greeting(owner, listener)
+
     async def test_a_name_that_the_system_knows(self) -> None:
         owner, listener = Dialler(), self.server()
         dial(reactor, "localhost", listener.getsockname()[1], owner)
