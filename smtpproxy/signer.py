@@ -32,6 +32,7 @@ from smtpproxy.authority.signing import (
     MISTAKES,
     PREPARE,
     PREPARED,
+    PULSE,
     RESTORE,
     Signing,
 )
@@ -104,6 +105,8 @@ class Signer:
                 self._signing.adopt()
             case [kind] if kind == DISCARD:
                 self._signing.discard()
+            case [kind] if kind == PULSE:
+                yield pack([PULSE])
             case _:
                 raise FrameError("a word of an unknown kind")
 

@@ -64,6 +64,9 @@ RESTORE: Final = b"restore"
 """Of the supervisor, to the successor of a process that died: this word, then what `PREPARED` came with. What is still
 as it was is in force again. Answered as `PREPARE` is."""
 
+PULSE: Final = b"pulse"
+"""Of the supervisor: this word, to hear whether there is still an answer: the same word."""
+
 _DNS: Final = b"dns:"
 _IP: Final = b"ip:"
 

@@ -19,13 +19,29 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from smtpproxy.authority.signing import ADOPT, DISCARD, EARLIER_SETS, MISTAKES, PREPARE, PREPARED, RESTORE
+from smtpproxy.authority.signing import (
+    ADOPT,
+    DISCARD,
+    EARLIER_SETS,
+    MISTAKES,
+    PREPARE,
+    PREPARED,
+    PULSE,
+    RESTORE,
+)
 from smtpproxy.child import Child
 from smtpproxy.errors import SmtpProxyError
 from smtpproxy.frames import FrameError, pack
 
 DEADLINE_S: Final = 30.0
 """For the start of the process, and two keys to be loaded; usually half a second."""
+
+BEAT_S: Final = 2.0
+"""From one question whether it still answers to the next, while nothing else is asked."""
+
+SILENCE_S: Final = 20.0
+"""What does not answer for so long hangs. The question waits behind the leaves that all workers want just then, of 5 ms
+each at the worst."""
 
 STEADY_S: Final = 10.0
 """A process that lived for so long is replaced at once."""
@@ -35,7 +51,7 @@ LONGEST_PAUSE_S: Final = 30.0
 
 BACKLOG: Final = 1024
 
-_COMMAND: Final = (sys.executable, "-P", "-m", "smtpproxy.signer")
+COMMAND: Final = (sys.executable, "-P", "-m", "smtpproxy.signer")
 
 Kept: TypeAlias = tuple[bytes, ...]
 """Of each authority its fingerprint, certificate file and key file, as the process says and takes them."""
@@ -61,7 +77,7 @@ def address_of(listening: socket.socket) -> str:
     return os.fsdecode(address) if isinstance(address, bytes) else str(address)
 
 
-def check_keys(configuration_file: Path, command: Sequence[str] = _COMMAND) -> None:
+def check_keys(configuration_file: Path, command: Sequence[str] = COMMAND) -> None:
     """Have a process of its own try the authorities of a configuration; blocks for half a second.
 
     Raises:
@@ -93,13 +109,21 @@ class SigningProcess(Service):
         reactor: Twisted's.
         listening: where workers connect, see `open_signing_socket`; owned by whoever made it.
         command: the program and its arguments.
+        silence_s: how long it may not answer.
 
     Attributes:
         starts: how often the process was begun.
     """
 
-    def __init__(self, reactor: Any, listening: socket.socket, command: Sequence[str] = _COMMAND) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - Twisted's
+        listening: socket.socket,
+        command: Sequence[str] = COMMAND,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._reactor = reactor
+        self._silence_s = silence_s
         self._listening = listening
         self._command = tuple(command)
         self._kept: deque[Kept] = deque(maxlen=EARLIER_SETS + 1)
@@ -195,6 +219,7 @@ class SigningProcess(Service):
         self._run = run
         self.starts += 1
         self._bring_up_to_date(run)
+        run.watch(self._silence_s)
 
     def _bring_up_to_date(self, run: _Run) -> None:
         for kept in self._kept:
@@ -263,17 +288,27 @@ class _Run(Child):
         self._reactor = reactor
         self._told = ended
         self._waiting: deque[tuple[Callable[[Sequence[bytes]], None], IDelayedCall]] = deque()
+        self._beat: IDelayedCall | None = None
         self._gone: Deferred[None] = Deferred()
         self._killing: IDelayedCall | None = None
 
-    def say(self, octets: bytes, heard: Callable[[Sequence[bytes]], None] | None = None) -> None:
+    def say(
+        self, octets: bytes, heard: Callable[[Sequence[bytes]], None] | None = None, within_s: float = DEADLINE_S
+    ) -> None:
         """Send a word; ``heard`` is given its answer, if it has one."""
         self._transport.write(octets)
         if heard is not None:
-            self._waiting.append((heard, self._reactor.callLater(DEADLINE_S, self._late)))
+            self._waiting.append((heard, self._reactor.callLater(within_s, self._late)))
+
+    def watch(self, silence_s: float) -> None:
+        """Have it answer from time to time, or end."""
+        if not self._waiting:
+            self.say(pack([PULSE]), lambda _: None, silence_s)
+        self._beat = self._reactor.callLater(BEAT_S, self.watch, silence_s)
 
     def end(self) -> Deferred[None]:
         """Let it end; fires when it is gone."""
+        self._watch_no_more()
         self._transport.loseConnection()
         self._killing = self._reactor.callLater(DEADLINE_S, self.kill)
         return self._gone
@@ -292,6 +327,7 @@ class _Run(Child):
 
     def processEnded(self, reason: Failure) -> None:  # noqa: ARG002, N802 - Twisted's name
         """For Twisted: it is gone."""
+        self._watch_no_more()
         for _heard, deadline in self._waiting:
             if deadline.active():
                 deadline.cancel()
@@ -299,6 +335,10 @@ class _Run(Child):
             self._killing.cancel()
         self._told(self)
         self._gone.callback(None)
+
+    def _watch_no_more(self) -> None:
+        if self._beat is not None and self._beat.active():
+            self._beat.cancel()
 
     def _late(self) -> None:
         self.complain(b"no answer in time")

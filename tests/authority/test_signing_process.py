@@ -25,6 +25,8 @@ from smtpproxy.authority.peer_user import user_of
 from smtpproxy.authority.signing import EARLIER_SETS, LeafOrder
 from smtpproxy.authority.signing_client import MAX_ORDERS, SigningClient, SigningError
 from smtpproxy.authority.signing_process import (
+    COMMAND,
+    SILENCE_S,
     SigningProcess,
     SigningProcessError,
     address_of,
@@ -78,14 +80,14 @@ class SigningProcessTests(TestCase):
         self.addCleanup(self.listening.close)
         self.results: Counter[str] = Counter()
 
-    def process(self, command: Sequence[str] | None = None) -> SigningProcess:
-        made = SigningProcess(reactor, self.listening, *([command] if command else []))
+    def process(self, command: Sequence[str] = COMMAND, silence_s: float = SILENCE_S) -> SigningProcess:
+        made = SigningProcess(reactor, self.listening, command, silence_s)
         made.startService()
         self.addCleanup(made.stopService)
         return made
 
-    async def ready(self) -> SigningProcess:
-        process = self.process()
+    async def ready(self, silence_s: float = SILENCE_S) -> SigningProcess:
+        process = self.process(silence_s=silence_s)
         await process.prepare(self.house.configuration, self.house.fingerprints())
         process.adopt()
         return process
@@ -215,6 +217,16 @@ class SigningProcessTests(TestCase):
         assert process.pid != first
         assert process.starts == 2
         assert self.results == Counter(signed=4)
+
+    async def test_one_that_hangs_is_killed_and_replaced(self) -> None:
+        process, client = await self.ready(silence_s=0.5), self.client()
+        proxy = self.house.authorities()[0]
+        first = process.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        assert await self.eventually(lambda: process.pid not in {None, first})
+        assert not exists(first)
+        assert await self.signs(client, proxy)
 
     async def test_its_successor_has_what_is_in_force_and_what_is_prepared_whatever_the_file_says(self) -> None:
         process, client = await self.ready(), self.client()
