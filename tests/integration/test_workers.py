@@ -323,10 +323,12 @@ def test_workers_come_and_go_by_a_reload_under_load(gateway: Gateway, recorder: 
 def test_kill_after_kill_loses_the_killed_workers_own_sessions_alone(gateway: Gateway) -> None:
     with Load(gateway) as load:
         for _ in range(3):
-            os.kill(workers(gateway)[1], signal.SIGKILL)
+            killed = workers(gateway)[1]
+            os.kill(killed, signal.SIGKILL)
             load.go_on()
             assert "reloaded: " in gateway.reload()
             load.go_on()
+            wait_until(lambda killed=killed: workers(gateway)[1] != killed, "it is replaced")  # type: ignore[misc]
     assert len(load.failures) <= 3 * LOOPS
     assert all(isinstance(each, smtplib.SMTPServerDisconnected | ConnectionError) for each in load.failures)
     assert load.sent > LOOPS
