@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT_S = 30.0  # as Postfix; RFC 5321 s4.5.3.2 names no such limit
 
+_BEGUN = (0, errno.EINPROGRESS)
+
 _IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source exhausts ports across destinations
 
 
@@ -232,7 +234,7 @@ class _Attempt:
             self._dial.failed(error.errno or errno.EINVAL)
             return
         refused = _connect(self._socket, address, source)
-        if refused == errno.EINPROGRESS or not refused:
+        if refused in _BEGUN:
             self._dial.begun(self._socket.getsockname()[:2])
             self._reactor.addWriter(self)
         else:
@@ -292,9 +294,16 @@ def _connect(connecting: socket.socket, address: tuple[str, int], source: str | 
                 make_transparent(connecting)
             connecting.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             connecting.bind((source, 0))
-        return connecting.connect_ex(address)
+        refused = connecting.connect_ex(address)
+        return _source_error(connecting, source) if refused in _BEGUN and source is not None else refused
     except OSError as error:
         return error.errno or errno.EINVAL
+
+
+def _source_error(connecting: socket.socket, source: str) -> int:
+    """Refuse another source than was wanted, which the kernel takes for one that no host can have: it would be ours."""
+    chosen = ip_address(connecting.getsockname()[0])
+    return errno.EINPROGRESS if chosen == ip_address(source.partition("%")[0]) else errno.EADDRNOTAVAIL
 
 
 def _loop_error(connected: socket.socket) -> int:

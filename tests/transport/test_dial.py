@@ -5,6 +5,7 @@ import resource
 import socket
 from typing import Any, cast
 
+import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IResolutionReceiver
@@ -211,6 +212,15 @@ class DialTests(StreamCase):
         assert owner.stream is not None
         assert owner.stream.peer_host == HOST
         await self.end(owner)
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can bind to any address")
+    async def test_a_source_that_no_host_can_have_is_not_exchanged_for_ours(self) -> None:
+        listener = self.server()
+        for source in ("0.0.0.0", "224.0.0.1", "255.255.255.255"):  # noqa: S104 - dialled from, not bound
+            owner = Dialler()
+            dial(reactor, HOST, listener.getsockname()[1], owner, source=source)
+            await owner.saw("not dialled")
+            assert owner.reasons == ["source-not-available"], source
 
     async def test_an_address_that_the_source_cannot_reach(self) -> None:
         owner = Dialler()
