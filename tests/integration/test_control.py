@@ -20,6 +20,7 @@ from tests.integration.lab.ports import HOST, listens, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.integration.lab.client import Mode
     from tests.integration.lab.laboratory import Lab
@@ -286,6 +287,38 @@ def test_a_gateway_without_a_socket_says_so(lab: Lab, recorder: RecordingUpstrea
     assert asked.returncode == 78
     assert "admin.control is null" in asked.stderr
     gateway.close()
+
+
+def test_no_socket_is_made_where_anybody_could_exchange_it(gateway: Gateway) -> None:
+    folder = gateway.home / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    gateway.edit(lambda main: main.setdefault("admin", {}).update(control="open/control.sock"))
+    refused = gateway.tell("reload", "--socket", str(gateway.control))
+    assert refused.returncode == 78
+    assert f"anybody may write to the folder and exchange the socket; chmod o-w it: {folder}/control.sock" in (
+        refused.stderr
+    )
+    assert gateway.tell("status", "--socket", str(gateway.control)).returncode == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_stranger_who_listens_in_a_folder_of_anybody_s_is_not_believed(gateway: Gateway, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        os.seteuid(65534)  # whoever called listen(2) is who listens
+        try:
+            listening.listen()
+        finally:
+            os.seteuid(0)
+        told = gateway.tell("status", "--socket", str(path))
+    assert told.returncode == 69
+    assert told.stderr == (
+        f"smtpproxy: {path}: user 65534 listens here, and anybody may write to the folder; "
+        "it may be no gateway of yours\n"
+    )
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

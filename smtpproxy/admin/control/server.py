@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from smtpproxy.admin.control.conversation import Conversation
 from smtpproxy.admin.control.dispatch import Running
 from smtpproxy.admin.control.protocol import Code, RequestError, error_line
 from smtpproxy.admin.control.socket_file import SocketFile, listen_at
+from smtpproxy.authority.peer_user import user_of
 
 CONNECTIONS: Final = 16
 """At a time: a few administrators, and what watches over the gateway."""
@@ -31,7 +31,6 @@ CONNECTIONS: Final = 16
 FLUSH_S: Final = 2.0
 """How long a stop waits for answers to be taken."""
 
-_CREDENTIALS: Final = struct.Struct("iII")
 _PAUSE_S: Final = 1.0
 
 _log = Logger(namespace="smtpproxy")
@@ -122,7 +121,7 @@ class ControlServer(Service):
         return None
 
     def _refusal(self, accepted: socket.socket) -> RequestError | None:
-        _, user, _ = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        user = user_of(accepted)
         if user not in {0, os.geteuid()}:
             _log.warn("control: user {user} may not ask", user=user)
             return RequestError(Code.PERMISSION, "only root and the gateway's own user may ask")

@@ -3,7 +3,7 @@
 It is bound in a folder of its own that nobody else can enter, and appears under its name with its mode. Folders are
 named by their descriptors, so that a path may be longer than the address of a socket.
 
-Source: unix(7), flock(2), rename(2), proc(5) /proc/self/fd.
+Source: unix(7), flock(2), rename(2), proc(5) /proc/self/fd; inode(7), the sticky bit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
+
+from smtpproxy.authority.peer_user import user_of
 
 BACKLOG: Final = 16
 _MODE: Final = 0o600
@@ -56,6 +58,7 @@ def listen_at(path: Path) -> SocketFile:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _folder(path.parent) as folder:
+            _refuse_open(folder)
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _make_room(folder, path.name)
             return _listen(folder, path)
@@ -69,10 +72,15 @@ def connect_to(path: Path, connecting: socket.socket) -> None:
     """Connect a socket to a name.
 
     Raises:
-        OSError: nobody listens there, or this user may not.
+        OSError: nobody listens there, or this user may not; or in a folder that is anybody's, a stranger listens.
     """
     with _folder(path.parent) as folder:
         connecting.connect(_within(folder, path.name))
+        found = os.fstat(folder)
+    listener = user_of(connecting)
+    if found.st_mode & stat.S_IWOTH and listener not in {0, os.geteuid(), found.st_uid}:
+        message = f"user {listener} listens here, and anybody may write to the folder; it may be no gateway of yours"
+        raise OSError(errno.ECONNABORTED, message)
 
 
 @contextmanager
@@ -86,6 +94,13 @@ def _folder(path: Path) -> Iterator[int]:
 
 def _within(folder: int, *names: str) -> str:
     return "/".join((f"/proc/self/fd/{folder}", *names))
+
+
+def _refuse_open(folder: int) -> None:
+    """Others could exchange what is in it."""
+    mode = os.fstat(folder).st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise OSError(errno.EPERM, "anybody may write to the folder and exchange the socket; chmod o-w it")
 
 
 def _make_room(folder: int, name: str) -> None:
