@@ -217,7 +217,8 @@ class GeneralSection(Section):
         default=5000, description="Sessions at a time of the policies with this action."
     )
     max_sessions_per_source: Annotated[int, whole_number(1, 1_000_000)] = Field(
-        default=100, description="Sessions at a time of one client address."
+        default=100,
+        description="Sessions at a time of one client address; with kind `server`, of IPv6, of one network of 64 bits.",
     )
     max_recipients: Annotated[int, whole_number(1, 1_000_000)] = Field(
         default=1000, description="Recipients of a transaction; those beyond are refused with 452."

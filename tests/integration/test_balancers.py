@@ -171,6 +171,18 @@ def test_a_header_that_is_late_is_not_waited_for(gateway: Gateway) -> None:
     assert gateway.records == []
 
 
+def test_a_host_with_a_whole_ipv6_network_is_one_source(lab: Lab) -> None:
+    setup = replace(BEHIND_BALANCER, direction="inbound", source=("any",), general={"max_sessions_per_source": 2})
+    gateway = lab.gateway(lab.recorder(), setup)
+    with contextlib.ExitStack() as stack:
+        told = []
+        for host in ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1"):
+            connection = stack.enter_context(dial(gateway))
+            connection.sendall(to_line(Proxied(Endpoint(host, 40000), Endpoint("2001:db8:9::1", 25))))
+            told.append(connection.recv(4))
+    assert told == [b"220 ", b"220 ", b"421 ", b"220 "]
+
+
 def test_no_header_is_believed_where_none_is_expected(lab: Lab) -> None:
     gateway = lab.gateway(lab.recorder())
     for header in HEADERS.values():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from smtpproxy.counts import OwnCounts
 from smtpproxy.net.admission import Admission
-from smtpproxy.policy.model import General, ProxyAction
+from smtpproxy.policy.model import ActionKind, General, ProxyAction
 from tests.session.playbook import Setting
 
 
@@ -19,6 +19,20 @@ def test_a_source_has_its_limit_and_others_have_theirs() -> None:
     assert admission.admit(action(), "192.0.2.1") is None
     assert admission.admit(action(), "192.0.2.1") == "too-many-sessions-of-source"
     assert admission.admit(action(), "192.0.2.2") is None
+
+
+def test_from_the_internet_an_ipv6_network_is_one_source() -> None:
+    admission, inbound = Admission(), replace(action(sessions=9), kind=ActionKind.SERVER)
+    addresses = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    refused = [address for address in addresses if admission.admit(inbound, address)]
+    assert refused == ["2001:db8::3"]
+    admission.release(inbound, "2001:db8::1")
+    assert admission.admit(inbound, "2001:db8::4") is None
+
+
+def test_inside_each_ipv6_address_is_a_source() -> None:
+    admission, outbound = Admission(), replace(action(sessions=9), kind=ActionKind.CLIENT)
+    assert [admission.admit(outbound, f"2001:db8::{n}") for n in range(5)] == [None] * 5
 
 
 def test_all_sources_together_have_a_limit() -> None:
