@@ -34,7 +34,7 @@ from smtpproxy.net.reloading import Reloading
 from smtpproxy.net.stopping import Stopping
 from smtpproxy.peers.sts_service import StsFile
 from smtpproxy.policy.model import InterceptionMode
-from smtpproxy.service import STS_FILE, OneAfterAnother, make_embedded, make_signals, make_spools, tell
+from smtpproxy.service import STS_FILE, OneAfterAnother, make_embedded, make_signals, make_spools, notices_of, tell
 from smtpproxy.spool import SpoolUsage
 from smtpproxy.transport.activation import activated
 from smtpproxy.transport.openssl import require_openssl
@@ -173,7 +173,7 @@ class _Office:
             OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
                 made.
         """
-        self._reactor.callFromThread(tell, configuration.notices)
+        self._reactor.callFromThread(tell, notices_of(configuration))
         _try_files(configuration)
         parts: list[Service] = [
             MetricsMove(self._metrics, configuration.metrics),

@@ -217,13 +217,13 @@ def tell(notices: Sequence[str]) -> None:
         _log.warn("{notice}", notice=notice)
 
 
-def _make_room(configuration: Configuration) -> list[str]:
-    """Have as many descriptors as can be had; return what to tell if they do not suffice."""
+def notices_of(configuration: Configuration) -> list[str]:
+    """Have as many descriptors as can be had, for processes that are begun later too; return what is to be told."""
     wanted = needed(configuration.max_sessions)
     if raised := make_room(wanted):
         _log.info("limit of descriptors raised from {soft} to {hard}", soft=raised[0], hard=raised[1])
     lack = shortfall(wanted)
-    return [lack] if lack else []
+    return [*configuration.notices, *([lack] if lack else [])]
 
 
 def _all_of(first: Callable[[Record], None], *others: Callable[[Record], None]) -> Callable[[Record], None]:
@@ -326,7 +326,9 @@ class Workshop:
             OSError: certificate or key of the embedded upstream cannot be read, or the folder of the spool cannot be
                 made.
         """
-        self._reactor.callFromThread(tell, [*configuration.notices, *_make_room(configuration)])
+        notices = notices_of(configuration)
+        if self._client is None:  # else the supervisor has told it for all
+            self._reactor.callFromThread(tell, notices)
         parts: list[Service] = [MetricsMove(self._metrics, configuration.metrics)]
         if self._control is not None:
             parts.append(ControlMove(self._control, configuration.control))

@@ -63,8 +63,9 @@ class GatewaySection(Section):
             schema={"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]},
         ),
     ] = Field(
-        default=1,
+        default=None,
         description="Processes that handle mail, each on a core of its own; `auto`: as many as there are cores.",
+        json_schema_extra={"default": "`auto`"},
     )
     drain_timeout: Annotated[int, duration(0, 600)] = Field(
         default=30,

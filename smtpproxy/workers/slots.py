@@ -63,6 +63,16 @@ class Slot:
         self.rest: list[tuple[Place, socket.socket]] = []
         self._deaths = 0
 
+    @property
+    def is_served(self) -> bool:
+        """Whether its worker takes connections."""
+        return self.worker is not None and self.worker.serves
+
+    @property
+    def has_died(self) -> bool:
+        """Whether any of its workers has."""
+        return self._deaths > 0
+
     def pause_s(self, lived_s: float) -> float:
         """Return how long to wait until the next start: nothing, but for one that dies again and again."""
         self._deaths = 1 if lived_s >= STEADY_S else self._deaths + 1

@@ -40,8 +40,8 @@ class StandingIn:
 
     def arrange(self, slots: Sequence[Slot]) -> None:
         """Have somebody stand in for each slot that nobody serves, and for no other."""
-        able = [slot.worker for slot in slots if slot.worker is not None and slot.worker.serves]
-        open_slots = [slot for slot in slots if slot.worker not in able and slot.sockets]
+        able = [slot.worker for slot in slots if slot.worker is not None and slot.is_served]
+        open_slots = [slot for slot in slots if not slot.is_served and slot.sockets]
         for slot, worker in list(self._by.items()):
             if slot not in open_slots or worker not in able:
                 self._end(slot)

@@ -292,13 +292,18 @@ class Supervisor(Service):
         """What is left of an earlier process is served by now, or died with the worker."""
         rest, slot.rest = slot.rest, []
         self._ports.give_up((each for _, each in rest), self._slots)
-        self._standing_in.arrange(self._slots)
+        self._stand_in()
         if not self._has_served and all(each.worker and each.worker.serves for each in self._slots):
             self._has_served = True
             self.all_serve()
 
+    def _stand_in(self) -> None:
+        """While the gateway starts, nobody stands in for a worker that is just starting too."""
+        slots = [slot for slot in self._slots if self._has_served or slot.has_died or slot.is_served]
+        self._standing_in.arrange(slots)
+
     def _start_later(self, slot: Slot, pause_s: float) -> None:
-        self._standing_in.arrange(self._slots)
+        self._stand_in()
         if pause_s:
             standing_in = self._standing_in.of(slot)
             meanwhile = f"; {standing_in.name} takes its connections" if standing_in else ""

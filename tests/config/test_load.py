@@ -63,7 +63,7 @@ def test_defaults(home: Path) -> None:
     load(home)
     configuration = load_configuration(home / "config" / "smtpproxy.yaml", host_name="GW.example.net")
     assert configuration.home == home
-    assert configuration.gateway == Gateway("gw.example.net", 1, 30)
+    assert configuration.gateway == Gateway("gw.example.net", None, 30)
     assert configuration.interception.listen == ("0.0.0.0", "::")  # noqa: S104  # the default that is tested
     assert dict(configuration.interception.ports) == {PortKind.SMTP: (25,), PortKind.SMTPS: (465,)}
     assert configuration.records == home / "var" / "records.jsonl"

@@ -30,7 +30,9 @@ MAILDIR: Final = "/var/lib/smtpproxy/maildir/new"
 CAPABILITIES: Final = 1 << 10 | 1 << 13  # capabilities(7): CAP_NET_BIND_SERVICE, CAP_NET_RAW
 WATCHDOG_S: Final = 2
 EXPOSURE: Final = 20  # tenths, of systemd-analyze's ten points; without any restriction it is 96
-SLACK_S: Final = 3.0
+SLACK_S: Final = 8.0
+"""A restart begins several processes, here on a machine with other work."""
+
 
 # There is no journal, and Python is not where Debian has it.
 LABORATORY: Final = f"""[Service]
@@ -93,6 +95,21 @@ class Box:
     def signal(self, name: str) -> None:
         """Send the gateway a signal."""
         self.systemd.run("kill", f"-{name}", self.shown("MainPID"))
+
+    def serves(self, *, generation: int) -> bool:
+        """Return whether systemd is told so, of however many workers this machine's cores make."""
+        workers = f"{self.processes} workers, " if self.processes > 1 else ""
+        return self.shown("StatusText") == f"serving: {workers}0 sessions, generation {generation}"
+
+    @property
+    def processes(self) -> int:
+        """How many handle mail."""
+        return len(set(re.findall(r"worker (\d+) is process", self.log))) or 1
+
+    @property
+    def taken_up(self) -> int:
+        """How many sockets that listened already were taken up since the last start."""
+        return self.log.rpartition(" starting up.")[2].count("listening again on")
 
     @property
     def log(self) -> str:
@@ -172,7 +189,7 @@ def _send(box: Box, way: str, content: bytes) -> None:
 
 
 def test_it_serves_with_the_two_rights_that_it_needs_and_no_other(box: Box) -> None:
-    assert box.shown("StatusText") == "serving: 0 sessions, generation 1"
+    assert box.serves(generation=1)
     status = box.systemd.path(f"/proc/{box.shown('MainPID')}/status").read_text()
     facts = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
     uid = box.systemd.run("id", "-u", "smtpproxy").stdout.strip()
@@ -192,16 +209,26 @@ def test_a_restart_refuses_and_stalls_nobody(box: Box) -> None:
     assert newcomers.failures == []
     assert newcomers.slowest_s < SLACK_S
     assert sorted(box.messages) == sorted(newcomers.sent)
-    assert box.shown("NFileDescriptorStore") == "2"
-    assert box.log.count("listening again on") == 2
+    assert box.shown("NFileDescriptorStore") == str(2 * box.processes)
+    wait_until(lambda: box.taken_up == 2 * box.processes, "every process has taken its sockets up")
 
 
 def test_a_crash_is_mended_and_connections_wait_for_it(box: Box) -> None:
     before = box.shown("MainPID")
 
     def wait_for_the_next() -> None:
-        with smtplib.SMTP(HOST, 25, "client.test", timeout=30) as client:
-            assert client.noop()[0] == 250
+        while not is_served():
+            pass
+
+    def is_served() -> bool:
+        """A worker that is left over may still have one, and tell it to come again."""
+        try:
+            with smtplib.SMTP(HOST, 25, "client.test", timeout=30) as client:
+                return client.noop()[0] == 250
+        except smtplib.SMTPConnectError as error:
+            if error.smtp_code == 421:
+                return False
+            raise
 
     box.signal("KILL")
     box.inside(wait_for_the_next)
@@ -216,7 +243,7 @@ def test_a_reload_tells_of_its_mistakes_and_changes_nothing_then(box: Box) -> No
     assert "reload begun" not in box.log
     box.configure(lambda _: None)
     box.do("reload")
-    wait_until(lambda: box.shown("StatusText") == "serving: 0 sessions, generation 2", "the reload is over")
+    wait_until(lambda: box.serves(generation=2), "the reload is over")
     assert box.shown("SubState") == "running"
 
 
@@ -239,7 +266,7 @@ def test_connections_to_other_addresses_may_be_taken(box: Box) -> None:
     box.do("stop")
     box.configure(lambda main: main["interception"].update(mode="tproxy", listen=["0.0.0.0"]))  # noqa: S104
     box.do("start")
-    assert box.shown("StatusText") == "serving: 0 sessions, generation 1"
+    assert box.serves(generation=1)
 
 
 def test_a_socket_unit_starts_it_and_keeps_who_waits(box: Box) -> None:
@@ -250,7 +277,7 @@ def test_a_socket_unit_starts_it_and_keeps_who_waits(box: Box) -> None:
         assert box.shown("ActiveState") == "inactive"
         _send(box, "starttls", b"Subject: x\r\n\r\nby activation\r\n")
         assert box.messages == [b"Subject: x\r\n\r\nby activation\r\n"]
-        assert box.log.count("listening again on") == 4
+        wait_until(lambda: box.taken_up == 4 * box.processes, "every process has taken its sockets up")
         newcomers = Newcomers(25, box.network)
         newcomers.over(lambda: box.do("restart"))
         assert newcomers.failures == []
