@@ -14,22 +14,14 @@ Document: TypeAlias = dict[str, Any]
 MAX_SUSPECTED: Final = 10
 """Pairs of client and destination that are told of."""
 
-_WORK: Final = ("running", "draining", "stopping")
-"""What a gateway may be at; one worker that goes further counts for all."""
 
-
-def merge_status(answers: Sequence[Document]) -> Document:
-    """Return the status of the whole gateway: numbers are summed, lists joined, the earliest start counts."""
-    found: Document = {}
-    for key, merge in _STATUS.items():
-        values = [answer[key] for answer in answers if key in answer]
-        if values:
-            found[key] = merge(values)
-    return found
+def merge_workers(answers: Sequence[Document]) -> Document:
+    """Return what only workers know of a gateway's status, together."""
+    return {key: merge([answer[key] for answer in answers if key in answer]) for key, merge in _OF_WORKERS.items()}
 
 
 def silent_worker(pid: int, why: str) -> Document:
-    """Return the status of a worker that has not answered, to be merged with the others'.
+    """Return what is to be told of a worker that has not answered, to be merged with the others'.
 
     Args:
         pid: its process, 0 for none.
@@ -52,14 +44,6 @@ def merge_sessions(answers: Sequence[Document], limit: int) -> Document:
 
 def _age_of(session: Document) -> tuple[str, str]:
     return session["since"], session["session"]
-
-
-def _sum(values: Sequence[Any]) -> Any:  # noqa: ANN401 - a number, or a mapping of such
-    """Add numbers, or mappings of numbers, however deep."""
-    if not isinstance(values[0], Mapping):
-        return sum(values)
-    keys = dict.fromkeys(key for value in values for key in value)
-    return {key: _sum([value[key] for value in values if key in value]) for key in keys}
 
 
 def _joined(values: Iterable[Sequence[Any]]) -> list[Any]:
@@ -95,42 +79,10 @@ def _time_of(suspected: Document) -> tuple[str, str]:
     return suspected["time"], suspected["session"]
 
 
-def _generation(values: Iterable[Document]) -> Document:
-    """The earliest counts: it is in force somewhere still."""
-    return min(values, key=lambda each: (each["number"], each["loaded"]))
-
-
-def _last_reload(values: Iterable[Document | None]) -> Document | None:
-    """The latest counts, and at the same time one that was refused."""
-    done = [each for each in values if each is not None]
-    return max(done, key=lambda each: (each["time"], each["mistakes"]), default=None)
-
-
-def _furthest(values: Iterable[str]) -> str:
-    return max(values, key=_WORK.index)
-
-
-def _first(values: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever it is
-    return values[0]
-
-
-_STATUS: Final[Mapping[str, Callable[[Sequence[Any]], Any]]] = {
-    "version": _first,
-    "pid": _first,
-    "name": _first,
-    "configuration": _first,
-    "mode": _first,
-    "state": _furthest,
-    "exits_when_drained": any,
-    "since": min,
-    "uptime": max,
-    "generation": _generation,
-    "last_reload": _last_reload,
+_OF_WORKERS: Final[Mapping[str, Callable[[Sequence[Any]], Any]]] = {
     "listening": _union,
     "policies": _policies,
-    "counters": _sum,
-    "blocked": max,
     "suspected": _suspected,
     "workers": _joined,
 }
-"""Every key of a status, in the order in which they are shown, and how it is merged."""
+"""The keys of a status that only workers know, and how each is merged."""

@@ -20,7 +20,7 @@ from smtpproxy.net.counters import counters_of
 from smtpproxy.net.documents import Document
 from smtpproxy.net.gateway import Work
 from smtpproxy.net.live_sessions import written_time
-from smtpproxy.net.merging import merge_sessions, merge_status, silent_worker
+from smtpproxy.net.merging import merge_sessions, merge_workers, silent_worker
 from smtpproxy.net.running import Reloads, blocked_document, reload_document
 from smtpproxy.workers.channel import Body
 from smtpproxy.workers.counting import FleetFigures
@@ -32,9 +32,6 @@ ANSWER_S: Final = 4.0
 
 LOOK_S: Final = 0.5
 """From one look to the next whether the last session has ended."""
-
-_OF_WORKERS: Final = ("listening", "policies", "suspected", "workers")
-"""What only they know."""
 
 _log = Logger(namespace="smtpproxy")
 
@@ -78,7 +75,7 @@ class FleetRunning:
         answers = await self._ask("status")
         told = [self._status_of(worker, answer) for worker, answer in answers.items()]
         gone = [silent_worker(0, f"the process of slot {each} has died") for each in self._supervisor.unserved]
-        return merge_status([self._own_status(), *told, *gone])
+        return {**self._own_status(), **merge_workers([*told, *gone])}
 
     def _own_status(self) -> Document:
         newest, now_s = self._supervisor.newest, time.time()
@@ -96,7 +93,6 @@ class FleetRunning:
             "last_reload": reload_document(self._reloads.last),
             "counters": counters_of(self._figures),
             "blocked": len(self._supervisor.blocklist),
-            **{key: [] for key in _OF_WORKERS},
         }
 
     @property
@@ -109,7 +105,8 @@ class FleetRunning:
         if answer is None:
             why = f"no answer within {ANSWER_S:g} s" if worker.serves else "it is starting"
             return silent_worker(worker.pid or 0, f"{worker.name}: {why}")
-        return {key: answer["status"][key] for key in _OF_WORKERS}
+        status: Document = answer["status"]
+        return status
 
     def sessions(self, limit: int) -> Deferred[Document]:
         """Return sessions, the oldest first; those of a worker that does not answer are left out."""
