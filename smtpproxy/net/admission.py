@@ -32,7 +32,7 @@ class Admission:
     __slots__ = ("_counts",)
 
     def __init__(self, counts: Counts | None = None) -> None:
-        self._counts: Counts = counts or OwnCounts()
+        self._counts: Counts = OwnCounts() if counts is None else counts
 
     def admit(self, action: ProxyAction, source: str) -> str | None:
         """Count one session more, or return the token of the limit that it would break."""

@@ -71,7 +71,7 @@ class Balancers:
         self._arrived = arrived
         self._limit_of_balancer, self._limit_in_all = of_balancer, in_all
         self._pending: set[_Pending] = set()
-        self._counts: Counts = counts or OwnCounts()
+        self._counts: Counts = OwnCounts() if counts is None else counts
         self._turned_away = turned_away
 
     @property

@@ -72,7 +72,7 @@ class Gateway(Service):
         source: Source | None = None,
         counts: Counts | None = None,
     ) -> None:
-        counts = counts or OwnCounts()
+        counts = OwnCounts() if counts is None else counts
         self._reactor = reactor
         self._generations = [first]  # the last is the newest
         self._listeners = Listeners(reactor, self._accept, source)

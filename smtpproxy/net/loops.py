@@ -37,7 +37,7 @@ class Loops:
     __slots__ = ("_alarmed_s", "_made", "_ours")
 
     def __init__(self, counts: Counts | None = None) -> None:
-        self._made: Counts = counts or OwnCounts()
+        self._made: Counts = OwnCounts() if counts is None else counts
         self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
         self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
 

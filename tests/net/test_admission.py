@@ -56,6 +56,16 @@ def test_proxy_actions_are_counted_apart() -> None:
     assert admission.admit(action("b", sessions=1), "192.0.2.1") is None
 
 
+def test_those_that_count_together_have_one_limit() -> None:
+    counts = OwnCounts()
+    one, other = Admission(counts), Admission(counts)
+    assert [each.admit(action(), "192.0.2.1") for each in (one, other, one)] == [
+        None,
+        None,
+        "too-many-sessions-of-source",
+    ]
+
+
 def test_sources_that_are_gone_are_forgotten() -> None:
     counts = OwnCounts()
     admission, many = Admission(counts), action(sessions=2000)
