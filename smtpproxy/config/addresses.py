@@ -105,9 +105,13 @@ def parse_host_name(value: object) -> str:
 def _parse_host(value: object) -> str:
     text = parse_text(value)
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         pass
+    else:
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            raise refusal(f"{shown(text)} is an IPv4-mapped address; write it as IPv4, {address.ipv4_mapped}")
+        return str(address)
     if ":" in text or "[" in text or re.fullmatch(r"[0-9.]+", text):
         raise refusal(f"{shown(text)} is neither host name nor IP address; ports stand in smtp and smtps, without []")
     return parse_host_name(text)

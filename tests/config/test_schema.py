@@ -32,8 +32,8 @@ KINDS = {"smtpproxy.yaml": "main", "proxy-actions": "proxy-action", "tls-profile
 # What a schema cannot say: bounds of measures written as text, arithmetic of networks, a wildcard beside a
 # U-label, and whether an IPv4-mapped loopback address is one, which Python itself says since 3.13 only.
 BEYOND = re.compile(
-    r"^[0-9]+(?:[smhd]|[kMG]?B)? is out of range|has host bits set|is an IPv4-mapped network|no size is over"
-    r"|^::ffff:\S+ is no loopback|as A-labels"
+    r"^[0-9]+(?:[smhd]|[kMG]?B)? is out of range|has host bits set|is an IPv4-mapped (?:network|address)"
+    r"|no size is over|^::ffff:\S+ is no loopback|as A-labels"
 )
 
 
