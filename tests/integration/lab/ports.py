@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOST = "127.0.0.1"
+_IPV6 = 6
 _LISTENING = "0A"  # proc(5) and the kernel's net/tcp_states.h
 _PAUSE_S = 0.02
 
@@ -25,9 +26,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def listens(port: int) -> bool:
+def listens(port: int, version: int = 4) -> bool:
     """Whether somebody listens; asked of the kernel, since a connection would be a session."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    for line in Path("/proc/net/tcp6" if version == _IPV6 else "/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, _, state = line.split()[:4]
         if state == _LISTENING and int(local.partition(":")[2], 16) == port:
             return True

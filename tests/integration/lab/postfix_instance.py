@@ -149,7 +149,8 @@ class PostfixInstance:
         command = [str(_DAEMONS / "master"), "-c", str(self.config), "-d"]
         with self._place.entered():
             self._master = subprocess.Popen(command, start_new_session=True)
-            wait_until(lambda: listens(self._port), "Postfix listens")
+            versions = (4, 6) if self._place.protocols == "all" else (4,)
+            wait_until(lambda: all(listens(self._port, version) for version in versions), "Postfix listens")
 
     def _end(self) -> None:
         self._master.terminate()
