@@ -197,15 +197,41 @@ def test_what_the_page_looks_at_when_nothing_arrives(walk: Walk) -> None:
     walk.follow("When nothing arrives")
 
 
+def test_the_units_bring_the_table_back(walk: Walk) -> None:
+    units = "smtpproxy-firewall smtpproxy"
+    assert walk.box.run(f"systemctl is-enabled {units}").stdout == "enabled\nenabled\n"
+    applied = ours(walk.network.active)
+    assert walk.box.run(f"systemctl stop {units}").returncode == 0
+    assert ours(walk.network.active) == applied, "on_stop: block"
+    for _ in range(2):
+        assert walk.box.run("smtpproxy firewall remove").returncode == 0  # as the next boot finds it
+        assert walk.box.run(f"systemctl restart {units}").returncode == 0
+        assert ours(walk.network.active) == applied
+    queue_id = Client(walk.network.client, walk.trusting).deliver(ONE[4], "starttls")
+    walk.transaction(queue_id)
+
+
+def ours(machine: namespaces.Namespace) -> tuple[str, ...]:
+    """Return all that the firewall and routing have, without what was counted."""
+    rules = [machine.ip(family, "rule", "show") for family in ("-4", "-6")]
+    routes = [machine.ip(family, "route", "show", "table", "all", "type", "local") for family in ("-4", "-6")]
+    return (machine.run("nft", "--stateless", "list", "ruleset"), *rules, *routes)
+
+
 def test_it_goes_out_of_the_path_and_comes_back(walk: Walk) -> None:
+    applied = ours(walk.network.active)
     walk.follow("Out of the path")
     try:
         for way in MODES:
             queue_id = Client(walk.network.client, walk.internet).deliver(ONE[4], way)
             assert f"{queue_id}: client=unknown[{CLIENT[4]}]" in walk.server.log
-        assert walk.network.active.run("nft", "list", "ruleset") == ""
+        left = ours(walk.network.active)
+        assert left[0] == ""
+        assert "25465" not in "".join(left)
+        assert walk.box.run("ls /etc/systemd/system/*.wants/smtpproxy*").returncode != 0
     finally:
         walk.follow("And back")
+    assert ours(walk.network.active) == applied
     queue_id = Client(walk.network.client, walk.trusting).deliver(ONE[4], "smtps")
     walk.transaction(queue_id)
 
