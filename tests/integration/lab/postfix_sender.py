@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tests.integration.lab.ports import HOST, free_ports, wait_until
-from tests.integration.lab.postfix_instance import PostfixInstance
+from tests.integration.lab.postfix_instance import HERE, Place, PostfixInstance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MAIN_CF: Final = """\
 myhostname = sender.client.test
 mydestination =
 mynetworks = 127.0.0.0/8
-relayhost = [{{host}}]:{port}
+relayhost = [{relay}]:{port}
 smtp_tls_security_level = {level}
 smtp_tls_wrappermode = {wrapped}
 smtp_tls_secure_cert_match = {name}
@@ -31,7 +31,7 @@ smtp_tls_loglevel = 1
 smtp_connection_cache_destinations = {reused}
 smtp_destination_recipient_limit = 1000
 smtp_discard_ehlo_keywords = {discarded}
-minimal_backoff_time = 300s
+minimal_backoff_time = {backoff_s}s
 """
 
 _MASTER_CF: Final = """\
@@ -51,13 +51,15 @@ class Relay:
     """Where a sender's mail goes.
 
     Args:
-        port: at the loopback address.
+        port: where it listens.
         mode: in clear, by STARTTLS or by implicit TLS; both verified.
         trusted: whom the certificate is to come from.
         name: what it is to bear; sent as SNI.
         discarded: keywords of the relay's EHLO reply that are ignored.
         reuse: whether connections are kept for the next message.
         verbose: whether the whole dialogue is logged.
+        host: its address.
+        backoff_s: how long a message waits that could not be sent, at least.
     """
 
     port: int
@@ -67,15 +69,19 @@ class Relay:
     discarded: str = ""
     reuse: bool = False
     verbose: bool = False
+    host: str = HOST
+    backoff_s: int = 300
 
 
 class PostfixSender(PostfixInstance):
-    """Takes mail from this machine and sends it to one relay."""
+    """Takes mail from its machine and sends it to one relay."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, place: Place = HERE) -> None:
         (self.smtp_port,) = free_ports(1)
         main = _MAIN_CF.format(
+            relay=relay.host,
             port=relay.port,
+            backoff_s=relay.backoff_s,
             name=relay.name,
             level=_LEVELS[relay.mode],
             wrapped="yes" if relay.mode == "smtps" else "no",
@@ -84,11 +90,11 @@ class PostfixSender(PostfixInstance):
             discarded=relay.discarded,
         )
         master = _MASTER_CF.format(port=self.smtp_port, options="-v" if relay.verbose else "")
-        super().__init__(main, master, {"trusted.pem": relay.trusted}, self.smtp_port)
+        super().__init__(main, master, {"trusted.pem": relay.trusted}, self.smtp_port, place)
 
     def send(self, recipients: Sequence[str], message: bytes, *options: str) -> str:
         """Hand in a message, with parameters of MAIL; return its queue id here."""
-        with smtplib.SMTP(HOST, self.smtp_port, "client.test", timeout=30) as client:
+        with self._place.entered(), smtplib.SMTP(HOST, self.smtp_port, "client.test", timeout=30) as client:
             assert client.ehlo()[0] == 250
             assert client.mail("sender@client.test", options)[0] == 250
             for recipient in recipients:
