@@ -33,6 +33,7 @@ class Cores(NamedTuple):
     load: str = "0"
     proxy: str = "1"
     sink: str = "2" if (os.cpu_count() or 1) > 2 else "0"
+    every: str = f"0-{(os.cpu_count() or 1) - 1}"
 
 
 class PeerError(Exception):
@@ -143,7 +144,7 @@ class Bench:
         return sink
 
     def _start(self, peer: Peer) -> None:
-        command = self._pinned(self._cores.proxy, peer.command)
+        command = self._pinned(self._cores.every if peer.has_every_core else self._cores.proxy, peer.command)
         with (self._folder / f"{peer.name}.log").open("ab") as log:
             # In a session of its own: Postfix signals its whole process group when it ends.
             self._running[peer.name] = subprocess.Popen(

@@ -29,6 +29,7 @@ class Peer:
         addresses: where it serves each mode.
         version: as it tells it.
         most_sessions: that it holds at a time.
+        has_every_core: also the one that the load has.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Peer:
     addresses: dict[str, Address]
     version: str = ""
     most_sessions: int = 5000
+    has_every_core: bool = False
 
 
 def first_line(*command: str) -> str:

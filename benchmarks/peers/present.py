@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.peers.haraka import haraka
 from benchmarks.peers.peer import HOST, SINK_CLEAR, SINK_IMPLICIT, SINK_STARTTLS, Address, Peer
 from benchmarks.peers.postfix import postfix
-from benchmarks.peers.project import project
+from benchmarks.peers.project import TWO_WORKERS, project, two_workers
 from benchmarks.peers.relays import haproxy, sslsplit, stunnel
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ SOURCES = {
     "stunnel": "apt-get install stunnel4",
     "postfix": "apt-get install postfix, and root",
     "haraka": "npm install Haraka; it is fetched if --peers names it",
+    TWO_WORKERS: "it takes part if --peers names it",
 }
 """Where those come from that are not here."""
 
-NAMES = ("direct", "sslsplit", "haproxy", "stunnel", "postfix", "haraka", "smtpproxy")
+NAMES = ("direct", "sslsplit", "haproxy", "stunnel", "postfix", "haraka", "smtpproxy", TWO_WORKERS)
 
 
 def prepare(folder: Path, named: Collection[str]) -> list[Peer]:
@@ -46,6 +47,7 @@ def prepare(folder: Path, named: Collection[str]) -> list[Peer]:
         "postfix": lambda: postfix(folder),
         "haraka": lambda: haraka(folder, may_install="haraka" in named),
         "smtpproxy": lambda: project(folder),
+        TWO_WORKERS: lambda: two_workers(folder) if TWO_WORKERS in named else None,
     }
     wanted = [name for name in NAMES if not named or name in named]
     return [peer for name in wanted if (peer := prepared[name]()) is not None]

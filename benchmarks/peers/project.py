@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import yaml
@@ -15,14 +16,20 @@ from smtpproxy import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PORTS, _PORTS_OF_BEFORE = (5025, 5465), (5125, 5565)
+_PORTS, _PORTS_OF_BEFORE, _PORTS_OF_WORKERS = (5025, 5465), (5125, 5565), (5225, 5665)
+
+TWO_WORKERS = "two-workers"
 
 
 def project(folder: Path) -> Peer:
     """Return the proxy, run by the interpreter that runs this."""
-    openssl = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
-    version = f"smtpproxy {__version__}, Python {platform.python_version()}, {openssl}"
-    return _peer(folder, "smtpproxy", sys.prefix, _PORTS, version)
+    return _peer(folder, "smtpproxy", sys.prefix, _PORTS, _version())
+
+
+def two_workers(folder: Path) -> Peer:
+    """Return the proxy with two workers, which have every core: one more than one process could use."""
+    peer = _peer(folder, TWO_WORKERS, sys.prefix, _PORTS_OF_WORKERS, _version(), workers=2)
+    return replace(peer, title="`twistd smtpproxy`, two workers on every core", has_every_core=True)
 
 
 def before(folder: Path, prefix: str) -> Peer:
@@ -35,11 +42,16 @@ def before(folder: Path, prefix: str) -> Peer:
     return _peer(folder, "before", prefix, _PORTS_OF_BEFORE, prefix)
 
 
-def _peer(folder: Path, name: str, prefix: str, ports: tuple[int, int], version: str) -> Peer:
+def _version() -> str:
+    openssl = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    return f"smtpproxy {__version__}, Python {platform.python_version()}, {openssl}"
+
+
+def _peer(folder: Path, name: str, prefix: str, ports: tuple[int, int], version: str, *, workers: int = 1) -> Peer:
     config = folder / name / "config"
     (config / "tls-profiles").mkdir(parents=True)
     (config / "proxy-actions").mkdir()
-    for file, content in _files(folder, name, ports).items():
+    for file, content in _files(folder, name, ports, workers).items():
         (config / file).write_text(yaml.safe_dump(content, sort_keys=False))
     command = (f"{prefix}/bin/twistd", "--nodaemon", "--pidfile=", "smtpproxy")
     smtp, smtps = ports
@@ -52,11 +64,11 @@ def _peer(folder: Path, name: str, prefix: str, ports: tuple[int, int], version:
     return Peer(name, "`twistd smtpproxy`, one process", (*command, *options), addresses, version)
 
 
-def _files(folder: Path, name: str, ports: tuple[int, int]) -> dict[str, object]:
+def _files(folder: Path, name: str, ports: tuple[int, int], workers: int) -> dict[str, object]:
     smtp, smtps = ports
     return {
         "smtpproxy.yaml": {
-            "gateway": {"name": "gateway.test", "workers": 1},
+            "gateway": {"name": "gateway.test", "workers": workers},
             "interception": {
                 "mode": "explicit",
                 "listen": [HOST, CLEAR_HOST],
