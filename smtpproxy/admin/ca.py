@@ -1,4 +1,7 @@
-"""``smtpproxy ca``: the two authorities; ``export`` gives their certificates away, and never a key."""
+"""``smtpproxy ca``: the two authorities; ``export`` gives their certificates away, and never a key.
+
+How one authority follows another: docs/adr/0052-succession-of-authorities.md.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from typing import TYPE_CHECKING
 import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from smtpproxy.admin.ca_make import make
+from smtpproxy.admin.ca_show import show
+from smtpproxy.admin.ca_succession import Succession, Which, authority_option
+from smtpproxy.admin.ca_switch import retire, switch
 from smtpproxy.admin.exits import CommandError, ExitStatus, os_error
-from smtpproxy.admin.options import configuration_option
+from smtpproxy.admin.options import command_line, configuration_option
 from smtpproxy.authority.checks import authority_problem, chain_problems
 from smtpproxy.authority.credentials import CredentialError, read_chain
 from smtpproxy.authority.description import describe
@@ -37,17 +44,18 @@ _MAX_LOOKED_AT_OCTETS = 64 * 1024
 
 @click.group()
 def ca() -> None:
-    """The authorities that sign what outbound clients see."""
+    """The authorities that sign what outbound clients see, and how one follows another."""
+
+
+for _command in (show, make, switch, retire):
+    ca.add_command(_command)
 
 
 @ca.command()
 @configuration_option
+@authority_option
 @click.option(
-    "--authority",
-    type=click.Choice(["proxy", "untrusted"]),
-    default="proxy",
-    show_default=True,
-    help="The Proxy Authority, which clients must trust, or the untrusted one, which nobody may.",
+    "--next", "with_next", is_flag=True, help="The one that 'ca make' made as well, behind it in one PEM file."
 )
 @click.option(
     "--format",
@@ -65,7 +73,9 @@ def ca() -> None:
     help="The file to write; standard output if left out.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
-def export(configuration_file: Path, authority: str, form: str, target: Path | None, *, force: bool) -> None:
+def export(
+    configuration_file: Path, authority: str, form: str, target: Path | None, *, with_next: bool, force: bool
+) -> None:
     """Give away the certificate of an authority, for clients to install; the key is not even opened.
 
     Where the authority is certified by another, PEM has the chain behind it. The fingerprint and the validity are
@@ -74,7 +84,11 @@ def export(configuration_file: Path, authority: str, form: str, target: Path | N
     if form == "der" and target is None and sys.stdout.isatty():
         message = "DER is not for a terminal; name a file with --output, or use --format pem"
         raise CommandError(message, ExitStatus.USAGE)
+    if form == "der" and with_next:
+        raise CommandError("DER holds one certificate; with --next use --format pem", ExitStatus.USAGE)
     chain = _chain(configuration_file, authority)
+    if with_next:
+        chain += _next_chain(Succession(configuration_file, Which(authority)))
     data = _encoded(chain, form)
     if target is None:
         click.echo(data, nl=False)
@@ -97,6 +111,23 @@ def _chain(configuration_file: Path, authority: str) -> list[x509.Certificate]:
     problem = next(chain_problems(chain), None) or authority_problem(chain[0], datetime.now(UTC))
     if problem:
         raise ConfigurationErrors([document.problem(loc, f"{written}: {problem}")])
+    return chain
+
+
+def _next_chain(succession: Succession) -> list[x509.Certificate]:
+    """Return the certificate of the authority that is to follow."""
+    place = succession.next
+    if not succession.is_there(place):
+        words = () if succession.which is Which.PROXY else ("--authority", succession.which.value)
+        make_it = command_line(succession.main, "ca", "make", *words)
+        raise CommandError(
+            f"{place.certificate} is not there; make the next authority with '{make_it}'", ExitStatus.DATA
+        )
+    path = succession.path(place.certificate)
+    chain = read_chain(path)
+    problem = next(chain_problems(chain), None) or authority_problem(chain[0], datetime.now(UTC))
+    if problem:
+        raise CredentialError(path, problem)
     return chain
 
 

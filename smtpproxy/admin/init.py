@@ -15,6 +15,7 @@ from smtpproxy.admin.inside import inside_networks
 from smtpproxy.admin.issue import CertificateFolder
 from smtpproxy.admin.key_group import KeyGroup
 from smtpproxy.admin.schema import FOLDER, modeline, write_schemas
+from smtpproxy.authority.create import PROXY_PATH_LENGTH
 from smtpproxy.config.schema import MAIN
 from smtpproxy.config.shipped import example_files, gateway_text
 from smtpproxy.tls.names import ascii_name
@@ -98,7 +99,7 @@ def _write(files: Mapping[Path, str]) -> Iterator[Path]:
 def _make_certificates(directory: Path, *, demo: bool) -> Iterator[Path]:
     folder = CertificateFolder(directory / "certs", datetime.now(UTC))
     host = ascii_name(socket.gethostname()) or "localhost"
-    yield from folder.make_authority("proxy-authority", f"SMTP Proxy Authority of {host}")
+    yield from folder.make_authority("proxy-authority", f"SMTP Proxy Authority of {host}", PROXY_PATH_LENGTH)
     yield from folder.make_authority("untrusted-authority", f"SMTP UNTRUSTED Authority of {host}")
     yield from folder.make_server(
         "proxy-server", [host, "localhost", "127.0.0.1"] if demo else [host], "proxy-authority"

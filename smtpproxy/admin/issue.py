@@ -30,10 +30,11 @@ class CertificateFolder:
         self._path = path
         self._now = now
 
-    def make_authority(self, name: str, common_name: str) -> Iterator[Path]:
+    def make_authority(self, name: str, common_name: str, path_length: int = 0) -> Iterator[Path]:
         """Make an authority unless it is there; yield the files made."""
         if self._is_missing(name):
-            yield from self._save(name, create_authority(common_name[:_MAX_COMMON_NAME], self._now))
+            authority = create_authority(common_name[:_MAX_COMMON_NAME], self._now, path_length=path_length)
+            yield from self._save(name, authority)
 
     def make_server(self, name: str, names: Sequence[str], authority: str) -> Iterator[Path]:
         """Make a server's certificate, signed by an authority of the folder, unless it is there; yield the files."""

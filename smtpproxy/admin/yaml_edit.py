@@ -1,4 +1,4 @@
-"""Edit a list of mappings in the text of a YAML file; all that is not edited stays as it was written.
+"""Edit lists of mappings, and mappings, in the text of a YAML file; all that is not edited stays as it was written.
 
 Why not a library that writes the whole file anew: docs/adr/0031-edits-in-place.md.
 """
@@ -12,6 +12,7 @@ import yaml
 
 from smtpproxy.admin.yaml_blocks import BlockList, Lines
 from smtpproxy.admin.yaml_flows import inserted, moved, removed, with_key, with_value
+from smtpproxy.admin.yaml_mappings import with_keys
 from smtpproxy.admin.yaml_nodes import EditError, end_of, find, is_block
 from smtpproxy.admin.yaml_text import flow, row
 from smtpproxy.config.document import compose, dotted, parse_document
@@ -95,6 +96,11 @@ class YamlText:
         rows[index] = {**old, key: value}
         self._become(with_key(self.text, node, key, value), loc, rows)
 
+    def assign(self, loc: Keys, new: Row) -> None:
+        """Give the mapping at ``loc`` these keys and no other; what it stands in is made if missing."""
+        text = with_keys(self.text, compose(self.text, self._file), self._file, (loc, new))
+        self._become(text, loc, dict(new))
+
     def _list(self, loc: Keys) -> yaml.SequenceNode:
         node = find(compose(self.text, self._file), tuple(loc))
         if not isinstance(node, yaml.SequenceNode):
@@ -117,7 +123,7 @@ class YamlText:
         colon = text.index(":", end_of(next(key for key, _ in around.value if key.value == loc[-1])))
         return f"{text[: colon + 1]} []{text[colon + 1 :]}"
 
-    def _become(self, text: str, loc: Keys, rows: list[Value]) -> None:
+    def _become(self, text: str, loc: Keys, rows: Value) -> None:
         """Take an edited text if it says what it should, and nothing else."""
         try:
             document = parse_document(text, self._file)
@@ -128,7 +134,7 @@ class YamlText:
         self.text, self._document = text, document
 
 
-def _with_rows(value: Value, loc: Keys, rows: list[Value]) -> Value:
+def _with_rows(value: Value, loc: Keys, rows: Value) -> Value:
     """Return what a file says when it has ``rows`` at ``loc``."""
     if not loc:
         return rows

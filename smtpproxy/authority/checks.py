@@ -27,6 +27,9 @@ MAX_CHAIN_OCTETS = 32 * 1024
 MIN_RSA_BITS = 2048
 """OpenSSL refuses less at security level 2."""
 
+AUTHORITY_SOON_DAYS = 90
+"""How long before its end an authority should be followed by the next: clients have to be visited."""
+
 _PROBE = b"a key that signs this can sign"
 _RSA = (padding.PKCS1v15(), hashes.SHA256())
 _ECDSA = ec.ECDSA(hashes.SHA256())
@@ -47,7 +50,7 @@ def chain_problems(chain: Sequence[x509.Certificate]) -> Iterator[str]:
         if problem:
             yield f"certificate {number}: {problem}"
     for number, (certificate, issuer) in enumerate(pairwise(chain), 1):
-        if not _issued_by(certificate, issuer):
+        if not is_issued_by(certificate, issuer):
             yield f"certificate {number} is not signed by certificate {number + 1}; order them leaf first, issuer next"
 
 
@@ -98,6 +101,24 @@ def _signs(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bool:
 
 def authority_problem(certificate: x509.Certificate, now: datetime) -> str | None:
     """Return why a certificate cannot sign leaves that clients accept, ``None`` if it can."""
+    if flaw := authority_flaw(certificate):
+        return flaw
+    if date_problem(certificate, now):
+        return f"{date_problem(certificate, now)}, and so would every leaf; renew the authority"
+    return None
+
+
+def ending(certificate: x509.Certificate, now: datetime) -> str | None:
+    """Return that an authority's end is near, ``None`` if it is not."""
+    end = certificate.not_valid_after_utc
+    days = (end - now).days
+    if days >= AUTHORITY_SOON_DAYS:
+        return None
+    return f"ends in {days} day{'' if days == 1 else 's'} ({end:%Y-%m-%d %H:%M} UTC), and so does every leaf by then"
+
+
+def authority_flaw(certificate: x509.Certificate) -> str | None:
+    """Return why a certificate is none that can certify leaves at any time, ``None`` if it is one."""
     extensions = certificate.extensions
     try:
         if not extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
@@ -107,8 +128,6 @@ def authority_problem(certificate: x509.Certificate, now: datetime) -> str | Non
         extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound as error:
         return f"not a usable CA certificate: it lacks the extension {_EXTENSIONS[error.oid]}"
-    if date_problem(certificate, now):
-        return f"{date_problem(certificate, now)}, and so would every leaf; renew the authority"
     return None
 
 
@@ -144,7 +163,8 @@ def _digest_problem(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return whether a certificate is signed by another, and names it as its issuer."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from smtpproxy.authority.credentials import Credential, make_credential
+from smtpproxy.authority.credentials import Credential, PrivateKey, make_credential
 from smtpproxy.authority.leaf import LeafRequest, authority_key_usage, digest_for, sign_leaf
 from smtpproxy.tls.names import ascii_name, parse_address
 
@@ -24,19 +24,26 @@ AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397
 """Clients of some makers refuse a leaf that lives longer than 398 days."""
 
+PROXY_PATH_LENGTH = 1
+"""The Proxy Authority may certify the one that follows it, see `crossing`; no other of ours certifies authorities."""
+
 BACKDATE = timedelta(hours=1)
 """Clients whose clock is slow would refuse a certificate made just now."""
 
 
-def create_authority(common_name: str, now: datetime, days: int = AUTHORITY_DAYS) -> Credential:
-    """Return a new self-signed authority with an ECDSA P-256 key that certifies leaves and no other authority.
+def create_authority(
+    common_name: str, now: datetime, days: int = AUTHORITY_DAYS, *, key: PrivateKey | None = None, path_length: int = 0
+) -> Credential:
+    """Return a new self-signed authority.
 
     Args:
         common_name: what clients list it as, 1 to 64 characters.
         now: the present, aware.
         days: how long it lives.
+        key: its key; one of ECDSA P-256 is made if it is left out.
+        path_length: how many authorities may stand between it and a leaf.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     public_key = key.public_key()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
@@ -48,7 +55,7 @@ def create_authority(common_name: str, now: datetime, days: int = AUTHORITY_DAYS
         .serial_number(x509.random_serial_number())
         .not_valid_before((now - BACKDATE).replace(microsecond=0))
         .not_valid_after((now + timedelta(days=days)).replace(microsecond=0))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(authority_key_usage(), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, digest_for(key))

@@ -60,12 +60,14 @@ class Credential:
         key: the private key, never shown.
         fingerprint: SHA-256 of the certificates' octets in lower-case hex.
         notices: what an administrator should hear although it works (dates, file mode).
+        crosses: of an authority, its cross-certificate and those that certify that.
     """
 
     certificates: tuple[x509.Certificate, ...] = field(compare=False, repr=False)
     key: PrivateKey = field(compare=False, repr=False)
     fingerprint: str
     notices: tuple[str, ...] = field(default=(), compare=False)
+    crosses: tuple[x509.Certificate, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -86,11 +88,13 @@ class Authority:
         certificates: the authority's first, then those that certify it.
         fingerprint: as that of a `Credential`.
         notices: what an administrator should hear although it works.
+        crosses: its cross-certificate and those that certify that.
     """
 
     certificates: tuple[x509.Certificate, ...] = field(compare=False, repr=False)
     fingerprint: str
     notices: tuple[str, ...] = field(default=(), compare=False)
+    crosses: tuple[x509.Certificate, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -60,7 +60,7 @@ def sign_leaf(request: LeafRequest, signer: Credential) -> x509.Certificate:
         .add_extension(leaf_key_usage(request.key), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.key), critical=False)
-        .add_extension(_authority_key_identifier(signer.certificate), critical=False)
+        .add_extension(authority_key_identifier(signer.certificate), critical=False)
     )
     if request.names:  # critical if nothing else names the subject (RFC 5280 s4.2.1.6)
         builder = builder.add_extension(x509.SubjectAlternativeName(request.names), critical=not subject.rdns)
@@ -113,6 +113,7 @@ def _subject(request: LeafRequest) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, _NO_NAME)])
 
 
-def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return what in a certificate names the key of its issuer."""
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)

@@ -70,11 +70,11 @@ def renewal_of(leaf: x509.Certificate, now: datetime) -> datetime:
 
 
 def issuers_to_send(authority: Authority | Credential) -> tuple[x509.Certificate, ...]:
-    """Return what goes behind a leaf.
+    """Return what goes behind a leaf: the cross-certificate first, for clients that trust only the authority before.
 
     Clients have the root: only an intermediate, and what certifies it, is worth its octets.
     """
-    return tuple(each for each in authority.certificates if each.issuer != each.subject)
+    return tuple(each for each in (*authority.crosses, *authority.certificates) if each.issuer != each.subject)
 
 
 def _end_of(leaf: Leaf, now: datetime) -> datetime | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeVar
 
+from smtpproxy.authority.checks import ending
 from smtpproxy.authority.credentials import (
     Authority,
     Credential,
@@ -13,6 +16,7 @@ from smtpproxy.authority.credentials import (
     load_authority_certificate,
     load_credential,
 )
+from smtpproxy.authority.crossing import common_key, ended, load_cross
 from smtpproxy.config.values import Certificates
 from smtpproxy.transport.trust import SYSTEM, TrustError, TrustStore, load_trust
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smtpproxy.config.document import Document, Loc
-    from smtpproxy.config.gateway_file import CertificatesSection, KeyPairSection
+    from smtpproxy.config.gateway_file import CertificatesSection, KeyPairSection, ProxyAuthoritySection
     from smtpproxy.config.home import Home
     from smtpproxy.config.problems import Report
 
@@ -58,7 +62,7 @@ class CertificateLoader:
         servers = [
             self.credential(pair, (*loc, "proxy_server", number)) for number, pair in enumerate(section.proxy_server)
         ]
-        proxy = self.authority(section.proxy_authority, (*loc, "proxy_authority"))
+        proxy = self.proxy_authority(section.proxy_authority, (*loc, "proxy_authority"))
         untrusted = self.authority(section.untrusted_authority, (*loc, "untrusted_authority"))
         trusted = self.trusted(section.trusted, (*loc, "trusted"))
         found = tuple(server for server in servers if server)
@@ -71,11 +75,34 @@ class CertificateLoader:
         """Return a certificate that a server shows, ``None`` if it cannot be used."""
         return self._load(pair, loc, load_credential)
 
+    def proxy_authority(self, section: ProxyAuthoritySection, loc: Loc) -> Credential | Authority | None:
+        """Return the Proxy Authority with its cross-certificate, ``None`` if either cannot be used."""
+        authority = self.authority(section, loc)
+        written = section.cross_certificate
+        if authority is None or written is None:
+            return authority
+        loc = (*loc, "cross_certificate")
+        try:
+            crosses = load_cross(self._home.resolve(written), authority.certificate)
+        except CredentialError as error:
+            self._report.problem(self._document.problem(loc, f"{written}: {error.message}"))
+            return None
+        if message := ended(crosses, datetime.now(UTC)):
+            self._report.notice(self._document.problem(loc, f"{written}: {message}"))
+            return authority
+        return replace(authority, crosses=crosses)
+
     def authority(self, pair: KeyPairSection, loc: Loc) -> Credential | Authority | None:
         """Return an authority, ``None`` if it cannot sign."""
+        found: Credential | Authority | None
         if self._keys is Keys.ELSEWHERE:
-            return self._load(pair, loc, load_authority_certificate)
-        return self._load(pair, loc, load_authority)
+            found = self._load(pair, loc, load_authority_certificate)
+        else:
+            found = self._load(pair, loc, load_authority)
+        if found and (message := ending(found.certificate, datetime.now(UTC))):
+            told = f"{pair.certificate}: {message}; 'smtpproxy ca make' makes the next one"
+            self._report.notice(self._document.problem((*loc, "certificate"), told))
+        return found
 
     def trusted(self, text: str, loc: Loc) -> TrustStore | None:
         """Return the authorities that peers are checked with, ``None`` if they cannot be used."""
@@ -100,8 +127,6 @@ class CertificateLoader:
 
     def _check_distinct(self, proxy: Credential | Authority, untrusted: Credential | Authority) -> None:
         """A client that trusts one authority must not thereby trust the other."""
-        if proxy.certificate.public_key() == untrusted.certificate.public_key():
-            message = (
-                "the same key as proxy_authority, so clients would trust every upstream; make an authority of its own"
-            )
+        message = common_key(proxy, untrusted)
+        if message:
             self._report.problem(self._document.problem(("certificates", "untrusted_authority"), message))

@@ -220,6 +220,16 @@ class KeyPairSection(Section):
     key: FilePath = Field(description="PEM file of its private key, not encrypted, mode 0600.")
 
 
+class ProxyAuthoritySection(KeyPairSection):
+    """The Proxy Authority: while clients go from one to the next, with its certificate by the one before."""
+
+    cross_certificate: FilePath | None = Field(
+        default=None,
+        description="PEM file of this authority's certificate by the one before it, sent behind every leaf: clients "
+        "that trust only the one before verify it too.",
+    )
+
+
 def _pair(name: str) -> KeyPairSection:
     return KeyPairSection(certificate=f"certs/{name}.pem", key=f"certs/{name}.key")
 
@@ -233,8 +243,8 @@ class CertificatesSection(Section):
         "by the client's SNI.",
         json_schema_extra={"default": "`certs/proxy-server.pem`, `.key`"},
     )
-    proxy_authority: KeyPairSection = Field(
-        default=_pair("proxy-authority"),
+    proxy_authority: ProxyAuthoritySection = Field(
+        default=ProxyAuthoritySection(certificate="certs/proxy-authority.pem", key="certs/proxy-authority.key"),
         description="The authority that signs what outbound clients see; they must trust it.",
         json_schema_extra={"default": "`certs/proxy-authority.pem`, `.key`"},
     )
