@@ -1,24 +1,22 @@
 """Dialling: resolve a name off the reactor, try its addresses in order within one deadline.
 
-Source: RFC 5321 s5.1 (trying the addresses of a host in order); connect(2), ip(7) IP_BIND_ADDRESS_NO_PORT;
-RFC 4291 s2.5.5.2 (IPv4 in IPv6).
+Source: RFC 5321 s5.1 (trying the addresses of a host in order); connect(2).
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
 from zope.interface import implementer
 
+from smtpproxy.transport.connecting import BEGUN, connect, loop_error, plainly
 from smtpproxy.transport.reasons import HOST_NOT_FOUND, OTHER_FAMILY, TIMED_OUT, reason_of
 from smtpproxy.transport.stream import Stream, StreamOwner
-from smtpproxy.transport.transparent import make_transparent, mark_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +27,6 @@ if TYPE_CHECKING:
     from smtpproxy.transport.connection import Reactor
 
 CONNECT_LIMIT_S = 30.0  # as Postfix; RFC 5321 s4.5.3.2 names no such limit
-
-_BEGUN = (0, errno.EINPROGRESS)
-
-_IP_BIND_ADDRESS_NO_PORT = 24  # not in the socket module; else a bound source exhausts ports across destinations
 
 
 class DialOwner(StreamOwner, Protocol):
@@ -127,7 +121,7 @@ class Dial:
 
     def _note(self, host: str) -> None:
         """Note an address, unless the source cannot reach it."""
-        host = _really(host)
+        host = plainly(host)
         if self._source is None or ip_address(host).version == ip_address(self._source).version:
             self._addresses.append(host)
         else:
@@ -191,16 +185,6 @@ class Dial:
             self._attempt = None
 
 
-def _really(host: str) -> str:
-    """Return what is dialled by an address: who accepts sees it so, and a loop is known by that."""
-    address = ip_address(host)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    plain = mapped or address
-    if plain.is_unspecified:  # the kernel takes it for this machine
-        return "127.0.0.1" if isinstance(plain, IPv4Address) else "::1"
-    return str(plain)
-
-
 def _cancel(call: IDelayedCall | None) -> None:
     if call is not None and call.active():
         call.cancel()
@@ -233,8 +217,8 @@ class _Attempt:
         except OSError as error:
             self._dial.failed(error.errno or errno.EINVAL)
             return
-        refused = _connect(self._socket, address, source)
-        if refused in _BEGUN:
+        refused = connect(self._socket, address, source)
+        if refused in BEGUN:
             self._dial.begun(self._socket.getsockname()[:2])
             self._reactor.addWriter(self)
         else:
@@ -270,7 +254,7 @@ class _Attempt:
         settled = self._take()
         if settled is None:
             return
-        error = error or _loop_error(settled)
+        error = error or loop_error(settled)
         if error:
             settled.close()
             self._dial.failed(error)
@@ -284,31 +268,3 @@ class _Attempt:
             self._reactor.removeWriter(self)
             self._socket = None
         return taken
-
-
-def _connect(connecting: socket.socket, address: tuple[str, int], source: str | None) -> int:
-    try:
-        mark_own(connecting)
-        if source is not None:
-            with suppress(PermissionError):  # then an address of ours will do, and bind(2) refuses any other
-                make_transparent(connecting)
-            connecting.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            connecting.bind((source, 0))
-        refused = connecting.connect_ex(address)
-        return _source_error(connecting, source) if refused in _BEGUN and source is not None else refused
-    except OSError as error:
-        return error.errno or errno.EINVAL
-
-
-def _source_error(connecting: socket.socket, source: str) -> int:
-    """Refuse another source than was wanted, which the kernel takes for one that no host can have: it would be ours."""
-    chosen = ip_address(connecting.getsockname()[0])
-    return errno.EINPROGRESS if chosen == ip_address(source.partition("%")[0]) else errno.EADDRNOTAVAIL
-
-
-def _loop_error(connected: socket.socket) -> int:
-    """Refuse a connection to itself, which TCP makes of a free port dialled from the same port (RFC 9293 s3.5)."""
-    try:
-        return errno.ECONNREFUSED if connected.getsockname() == connected.getpeername() else 0
-    except OSError as error:
-        return error.errno or errno.ECONNRESET

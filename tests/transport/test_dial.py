@@ -10,8 +10,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IResolutionReceiver
 
+from smtpproxy.transport.connecting import loop_error
 from smtpproxy.transport.connection import Reactor
-from smtpproxy.transport.dial import _loop_error, dial
+from smtpproxy.transport.dial import dial
 from smtpproxy.transport.stream import Ending, Stream
 from tests.transport.streams import HOST, HeldTime, Recorder, StreamCase, reactor
 
@@ -259,7 +260,7 @@ class DialTests(StreamCase):
         with socket.socket() as looped:
             looped.bind((HOST, 0))
             looped.connect(looped.getsockname())
-            assert _loop_error(looped)
+            assert loop_error(looped)
 
     async def test_an_exception_of_the_owner_ends_the_connection(self) -> None:
         listener = self.server()
