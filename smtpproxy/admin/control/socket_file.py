@@ -130,12 +130,12 @@ def _listen(folder: int, path: Path) -> SocketFile:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         with _private(folder) as private:
-            made = Path(_within(folder, private, "s"))
+            made = Path(_within(private, "s"))
             listening.bind(str(made))
             made.chmod(_MODE)
             listening.listen(BACKLOG)
             found = made.stat()
-            os.rename(f"{private}/s", path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename("s", path.name, src_dir_fd=private, dst_dir_fd=folder)
     except BaseException:
         listening.close()
         raise
@@ -143,13 +143,18 @@ def _listen(folder: int, path: Path) -> SocketFile:
 
 
 @contextmanager
-def _private(folder: int) -> Iterator[str]:
-    """Make a folder that only this user can enter."""
+def _private(folder: int) -> Iterator[int]:
+    """Make a folder that only this user can enter; whoever owns the folder around it may put another in its place."""
     name = f".control-{token_hex(6)}"
     os.mkdir(name, 0o700, dir_fd=folder)
+    private = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        yield name
+        found = os.fstat(private)
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise OSError(errno.EPERM, "somebody exchanges what is made in the folder")
+        yield private
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(f"{name}/s", dir_fd=folder)
+            os.unlink("s", dir_fd=private)
+        os.close(private)
         os.rmdir(name, dir_fd=folder)
