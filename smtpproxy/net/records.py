@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
+from typing import Final
 
 from twisted.logger import Logger, LogLevel
 
@@ -15,6 +17,8 @@ from smtpproxy.net.documents import document_of
 from smtpproxy.net.lines import lines_of
 from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
+
+_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class RecordFileError(SmtpProxyError):
@@ -124,6 +128,13 @@ class RecordWriter:
 def _open(file: Path) -> int:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        return os.open(file, _APPEND | (os.O_NOFOLLOW if _is_anothers(file.parent) else 0), 0o640)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            error.strerror = "it is a link, which leads nowhere, or stands in a folder of another user than root"
         raise RecordFileError(error) from None
+
+
+def _is_anothers(folder: Path) -> bool:
+    """Whether root, with ``twistd --uid``, could be led anywhere by a link that the gateway's user has put there."""
+    return os.geteuid() == 0 and folder.stat().st_uid != 0

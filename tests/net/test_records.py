@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from twisted.logger import capturedLogs
 
 from smtpproxy.audit import Incident
-from smtpproxy.net.records import RecordWriter
+from smtpproxy.net.records import RecordFileError, RecordWriter
 from tests.session.playbook import ORIGIN
 
 if TYPE_CHECKING:
@@ -68,6 +70,20 @@ def test_a_line_that_is_still_cut_off_after_a_refusal_is_ended_later(tmp_path: P
     writer.write(INCIDENT)
     writer.close()
     assert [len(line) > 10 for line in file.read_bytes().splitlines()] == [False, True]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root opens files for another user")
+def test_root_follows_no_link_in_a_folder_of_another_user(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "var" / "records.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(victim)
+    RecordWriter(link).close()
+    assert victim.exists()
+    os.chown(link.parent, 65534, 65534)
+    with pytest.raises(RecordFileError, match=r"records\.jsonl: records cannot be written: it is a link, "):
+        RecordWriter(link)
+    link.unlink()
+    RecordWriter(link).close()
 
 
 def test_what_is_written_is_counted() -> None:
