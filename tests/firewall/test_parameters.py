@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -10,10 +9,10 @@ import pytest
 
 from smtpproxy.firewall.kernel import NOTHING, Kernel
 from smtpproxy.firewall.parameters import findings
-from smtpproxy.policy.model import InterceptionMode, OnStop, SourceAddress
-from smtpproxy.transport.transparent import make_transparent, mark_own
+from smtpproxy.policy.model import InterceptionMode, OnStop
 from tests.firewall import namespaces
-from tests.firewall.namespaces import CLIENT, FAMILIES, OUTSIDE, SERVER, Row
+from tests.firewall.connections import SOON_S, WAYS, talk_to_a_client, works
+from tests.firewall.namespaces import CLIENT, OUTSIDE, SERVER, Row
 from tests.firewall.values import plan, policy, state
 
 if TYPE_CHECKING:
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
     from smtpproxy.firewall.parameters import Finding
     from smtpproxy.firewall.plan import Plan
 
-SOON_S: Final = 1.5
-"""A SYN is sent again after a second; what has had no answer by now is dropped."""
-
-WAYS: Final = {
-    "tproxy": plan(policy(), mode=InterceptionMode.TPROXY),
-    "redirect": plan(policy(), mode=InterceptionMode.REDIRECT),
-    "answers": plan(policy(source_address=SourceAddress.CLIENT), mode=InterceptionMode.EXPLICIT),
-}
 NONE: Final[set[str]] = set()
 ALL: Final = "net.ipv4.conf.all"
 CLIENTS: Final = "net.ipv4.conf.g0"
@@ -108,41 +99,6 @@ def told(row: Row, wanted: Plan) -> list[Finding]:
         return findings(wanted)
 
 
-def works(row: Row, way: str, version: int = 4) -> bool:
-    """Whether data goes both ways over a connection with the gateway."""
-    try:
-        _talk_to_the_server(row, version) if way == "answers" else _talk_to_a_client(row, way, version)
-    except TimeoutError:
-        return False
-    return True
-
-
-def _talk_to_a_client(row: Row, way: str, version: int, host: str = "") -> None:
-    with row.gateway.listen(version, 25, host, transparent=way == "tproxy") as listener:
-        listener.settimeout(SOON_S)
-        with row.client.dial(SERVER[version], 25, SOON_S) as dialled, listener.accept()[0] as accepted:
-            _exchange(dialled, accepted)
-
-
-def _talk_to_the_server(row: Row, version: int) -> None:
-    with row.server.listen(version, 25) as server, row.gateway.entered(), socket.socket(FAMILIES[version]) as upstream:
-        make_transparent(upstream)
-        mark_own(upstream)
-        upstream.settimeout(SOON_S)
-        upstream.bind((CLIENT[version], 0))
-        upstream.connect((SERVER[version], 25))
-        server.settimeout(SOON_S)
-        with server.accept()[0] as accepted:
-            _exchange(upstream, accepted)
-
-
-def _exchange(one: socket.socket, other: socket.socket) -> None:
-    one.sendall(b"EHLO")
-    other.settimeout(SOON_S)
-    other.sendall(b"220 ")
-    assert (one.recv(9), other.recv(9)) == (b"220 ", b"EHLO")
-
-
 def put(stack: ExitStack, row: Row, parameters: dict[str, int]) -> None:
     """Give parameters of the gateway other values for a while."""
     for name, value in parameters.items():
@@ -216,7 +172,7 @@ def test_a_listener_that_nothing_can_be_redirected_to_is_a_fault(
         faults = [each.text for each in told(machines, wanted) if each.is_fault]
         assert (faults == []) is reaches
         try:
-            _talk_to_a_client(machines, "redirect", version, host)
+            talk_to_a_client(machines, "redirect", version, host)
         except OSError:
             assert not reaches
         else:
