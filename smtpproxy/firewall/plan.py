@@ -58,7 +58,8 @@ class Plan:
         takings: what is handed over; nothing in modes that need no help of the kernel.
         listeners: the address that takes each IP version, ``None`` for any of the machine's.
         on_stop: what becomes of that traffic while nobody listens.
-        answering: the ports whose answers to clients' own addresses are the gateway's.
+        answering: the ports whose answers to clients' own addresses are the gateway's; with tproxy, where it costs no
+            more, also those of sessions that stand, whatever has become of their policy.
         configured: the ports on which connections may stand that some policy took once.
     """
 
@@ -114,7 +115,10 @@ def make_plan(
     """
     takings = tuple(_takings(policies, ports)) if mode in _REDIRECTING else ()
     configured = tuple(sorted(set(chain.from_iterable(ports.values()))))
-    return Plan(mode, takings, _listeners(listen), on_stop, _answering(policies, ports), configured)
+    answering = _answering(policies, ports)
+    if takings and mode is InterceptionMode.TPROXY:
+        answering = tuple(sorted({*configured, *_of_upstreams(policies)}))
+    return Plan(mode, takings, _listeners(listen), on_stop, answering, configured)
 
 
 def _takings(policies: Sequence[Policy], ports: Mapping[PortKind, Sequence[int]]) -> Iterator[Taking]:
@@ -161,3 +165,7 @@ def _answering(policies: Sequence[Policy], ports: Mapping[PortKind, Sequence[int
                 target = policy.target(kind)
                 found.update([target.port] if target else ports[kind])
     return tuple(sorted(found))
+
+
+def _of_upstreams(policies: Sequence[Policy]) -> set[int]:
+    return {target.port for policy in policies for kind in PortKind if (target := policy.target(kind))}

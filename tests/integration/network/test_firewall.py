@@ -60,6 +60,27 @@ def test_sessions_under_way_go_on_when_no_policy_takes_their_port_any_more(
     gateway.judge()
 
 
+def test_sessions_under_way_go_on_when_clients_addresses_are_no_longer_dialled_from(
+    bare: Internet, client: Client
+) -> None:
+    gateway = bare.active.serve(intercepting("tproxy", "client"))
+    with ExitStack() as stack:
+        connections = [stack.enter_context(client.connect(ONE[version], "starttls")) for version in VERSIONS]
+        gateway.edit(_dial_from_the_gateway)
+        gateway.reload()
+        bare.active.firewall("apply")
+        _forget_routes(bare.network.active)
+        for version, connection in zip(VERSIONS, connections, strict=True):
+            assert f"{send(connection)}: client=unknown[{CLIENT[version]}]" in bare.one.log
+    _await_sessions(gateway, len(VERSIONS))
+    assert bare.active.firewall("check").returncode == 0
+    gateway.judge()
+
+
+def _dial_from_the_gateway(content: dict[str, Any]) -> None:
+    content["policies"][0]["source_address"] = "gateway"
+
+
 def _await_sessions(gateway: Gateway, count: int) -> None:
     """Return when so many sessions are on record, each of which brought a message."""
     wait_until(lambda: _count(gateway, "session") == count, "they are on record")
