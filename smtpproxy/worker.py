@@ -39,6 +39,7 @@ class GatewayOfWorker:
         gateway: runs the sessions.
         running: the same, as it is asked and told.
         blocklist: who is turned away.
+        suspicions: what speaks for broken interception.
         policies: MTA-STS policies.
         service: all of it.
     """
@@ -52,6 +53,7 @@ class GatewayOfWorker:
         self.gateway = Gateway(reactor, self._workshop.make(configuration), given.sockets, given.counts)
         self._figures = Figures(self.gateway, self._workshop.records.tally, self._workshop.records.suspicions)
         self.blocklist = self._workshop.blocklist
+        self.suspicions = self._workshop.records.suspicions
         self.running = LocalRunning(
             self.gateway, self._figures, _NoReloads(), _not_here, stop=_not_here, configuration=configuration.file
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from smtpproxy.audit import Evidence, InterceptionSuspected, Origin, Record, SessionRecord, TlsRecord, TransactionRecord
@@ -55,12 +55,14 @@ class Suspicions:
 
     Attributes:
         sessions: how many gave reason to suspect it.
+        noted: told of what other processes of the gateway should keep in mind as well, see `learn`.
     """
 
-    __slots__ = ("_alerts", "_mailing", "_monotonic", "_pairs", "_recent", "_told_s", "_wall", "sessions")
+    __slots__ = ("_alerts", "_mailing", "_monotonic", "_pairs", "_recent", "_told_s", "_wall", "noted", "sessions")
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self.sessions = 0
+        self.noted: Callable[[list[str | int]], object] = lambda _: None
         self._monotonic = monotonic
         self._wall = wall
         self._recent: OrderedDict[_Pair, tuple[float, InterceptionSuspected]] = OrderedDict()
@@ -73,6 +75,17 @@ class Suspicions:
     def recent(self) -> list[tuple[float, InterceptionSuspected]]:
         """What was suspected last of a few pairs of client and destination, the newest first, each with its time."""
         return list(reversed(self._recent.values()))
+
+    def learn(self, note: Sequence[object]) -> None:
+        """Keep in mind what another process noted; its own notes may come back."""
+        match note:
+            case ["mails", str(host)]:
+                self._mailing.put(host, value=True)
+            case ["tried", str(host), str(upstream), int(count)]:
+                known = self._pairs.get((host, upstream)) or 0
+                self._pairs.put((host, upstream), max(count, known) if count else 0)
+            case ["told", str(upstream)]:
+                self._told_s.put(upstream, self._monotonic())
 
     def see(self, record: Record) -> InterceptionSuspected | None:
         """Take a record; return what is to be told, which is little: once an hour of a destination."""
@@ -93,8 +106,12 @@ class Suspicions:
     def _mail(self, record: TransactionRecord) -> None:
         """A client of mail is no monitor; and one whose mail came through took our certificate."""
         pair = _pair(record.origin)
+        if record.origin.direction == Direction.OUTBOUND.value and self._mailing.get(pair[0]) is None:
+            self.noted(["mails", pair[0]])
         self._mailing.put(pair[0], value=True)
         if record.client_tls is not None and record.reply is not None and record.reply.is_positive:
+            if self._pairs.get(pair):
+                self.noted(["tried", *pair, 0])
             self._pairs.put(pair, 0)
 
     def _session(self, record: SessionRecord) -> InterceptionSuspected | None:
@@ -106,6 +123,7 @@ class Suspicions:
         pair = _pair(record.origin)
         count = (self._pairs.get(pair) or 0) + 1
         self._pairs.put(pair, count)
+        self.noted(["tried", *pair, count])
         if alert is None and count < SILENT_SESSIONS:
             return None
         self.sessions += 1
@@ -130,6 +148,7 @@ class Suspicions:
         if told_s is not None and now_s < told_s + PAUSE_S:
             return None
         self._told_s.put(record.origin.upstream, now_s)
+        self.noted(["told", record.origin.upstream])
         return suspected
 
     def _remember(self, suspected: InterceptionSuspected) -> None:

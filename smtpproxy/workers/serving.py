@@ -20,10 +20,12 @@ from smtpproxy.net.gateway import Gateway
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.reloading import politely
 from smtpproxy.net.running import Running
+from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.peers.sts_store import StsStore
 from smtpproxy.workers.blocking import Telling, read
 from smtpproxy.workers.channel import Body, Channel, NoAnswer, Refused
 from smtpproxy.workers.decision import read_snapshot
+from smtpproxy.workers.hearing import SUSPICION
 from smtpproxy.workers.shared_counts import SharedCounts
 from smtpproxy.workers.shared_policies import POLICY, learn, store_of_worker
 from smtpproxy.workers.slots import Place
@@ -84,6 +86,10 @@ class Works(Protocol):
     @property
     def blocklist(self) -> Blocklist:
         """Who is turned away."""
+
+    @property
+    def suspicions(self) -> Suspicions:
+        """What speaks for broken interception."""
 
     @property
     def policies(self) -> StsStore:
@@ -156,6 +162,7 @@ class Serving:
             "status": lambda _body, _: self._status(),
             "sessions": lambda body, _: self._at_work.running.sessions(int(body)),
             POLICY: lambda body, _: learn(self._at_work.policies, body),
+            SUSPICION: lambda body, _: self._at_work.suspicions.learn(body),
             "blocked": lambda body, _: self._at_work.blocklist.take([read(body)]),
             "lifted": lambda body, _: self._at_work.blocklist.forget(str(body)),
             STAND_IN: self._stand_in,
@@ -196,6 +203,7 @@ class Serving:
         self._works = works = self._build(given)
         works.gateway.newest.number = int(body["number"])
         works.blocklist.take(map(read, body["blocked"]))
+        works.suspicions.noted = partial(self.channel.tell, SUSPICION)
         works.blocklist.watch(Telling(lambda: [self.channel]))
         if body["draining"]:
             works.gateway.drain()

@@ -18,15 +18,16 @@ from twisted.python.failure import Failure
 from smtpproxy.errors import SmtpProxyError
 from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.peers.sts_store import StsStore
-from smtpproxy.workers.blocking import Telling, hear, written
+from smtpproxy.workers.blocking import Telling, written
 from smtpproxy.workers.channel import Body, NoAnswer, Refused
 from smtpproxy.workers.deciding import NotDecided, prepare
 from smtpproxy.workers.decision import Decision
+from smtpproxy.workers.hearing import Hearing
 from smtpproxy.workers.keys import KeyHolder
 from smtpproxy.workers.launch import Launch, how_it_ended
 from smtpproxy.workers.ports import SharedPorts
 from smtpproxy.workers.shared_counts import Columns
-from smtpproxy.workers.shared_policies import POLICY, SharedPolicies
+from smtpproxy.workers.shared_policies import SharedPolicies
 from smtpproxy.workers.slots import Opened, Place, Slot, place_of
 from smtpproxy.workers.standing_in import StandingIn
 from smtpproxy.workers.worker import BEGIN_S, Figures, Worker
@@ -91,6 +92,7 @@ class Supervisor(Service):
         self.is_draining = False
         self.blocklist = Blocklist()
         self.blocklist.watch(Telling(lambda: self.workers))
+        self._hearing = Hearing(self.blocklist, self._policies, lambda: self.workers)
         self.departed: Callable[[Figures], None] = lambda _: None
         self.all_serve: Callable[[], None] = lambda: None
 
@@ -271,7 +273,7 @@ class Supervisor(Service):
             f"worker {slot.number}",
             self._launch,
             column=self._columns.take(),
-            serve=self._hear,
+            serve=self._hearing.hear,
             pulse=self._pulsed,
             ended=partial(self._ended, slot),
         )
@@ -281,12 +283,6 @@ class Supervisor(Service):
             self._columns.give_back(worker.column)
             raise
         return worker
-
-    def _hear(self, what: str, body: Body) -> None:
-        if what == POLICY:
-            self._policies.hear(body)
-        else:
-            hear(self.blocklist, what, body)
 
     def _begun(self, slot: Slot) -> None:
         """What is left of an earlier process is served by now, or died with the worker."""

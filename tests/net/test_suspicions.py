@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs
@@ -143,6 +145,55 @@ def test_strangers_without_end_take_no_memory(suspicions: Suspicions) -> None:
     for number in range(MAX_KEPT + 100):
         suspicions.see(mail(number))
     assert len(suspicions._pairs) == len(suspicions._mailing) == MAX_KEPT
+
+
+@pytest.fixture
+def several(clock: Clock) -> list[Suspicions]:
+    """Those of three processes that hear of each other's notes, and of their own again."""
+    made = [Suspicions(clock) for _ in range(3)]
+
+    def share(note: list[str | int]) -> None:
+        for each in made:
+            each.learn(json.loads(json.dumps(note)))
+
+    for each in made:
+        each.noted = share
+    return made
+
+
+def test_a_client_that_leaves_other_processes_each_time_is_noticed(several: list[Suspicions]) -> None:
+    one, two, three = several
+    assert told(one, ELSEWHERE, LEFT) == []
+    assert told(two, LEFT) == []
+    (found,) = told(three, LEFT)
+    assert (found.evidence, found.sessions) == (Evidence.LEFT, SILENT_SESSIONS)
+
+
+def test_a_destination_is_told_of_once_by_all(several: list[Suspicions]) -> None:
+    assert [len(told(each, *refused(f"s{number}"))) for number, each in enumerate(several)] == [1, 0, 0]
+    assert [each.sessions for each in several] == [1, 1, 1]
+
+
+def test_mail_that_came_through_elsewhere_begins_anew(several: list[Suspicions]) -> None:
+    one, two, three = several
+    assert told(one, MAIL, LEFT, LEFT) == []
+    assert told(two, MAIL) == []
+    assert told(three, LEFT, LEFT) == []
+
+
+def test_mail_that_says_nothing_new_is_no_note(suspicions: Suspicions) -> None:
+    notes: list[list[str | int]] = []
+    suspicions.noted = notes.append
+    inbound = replace(MAIL, origin=replace(ORIGIN, direction="inbound", client="192.0.2.99:1"))
+    for record in (MAIL, MAIL, inbound):
+        suspicions.see(record)
+    assert notes == [["mails", "10.0.0.5"]]
+
+
+@pytest.mark.parametrize("note", [None, [], ["mails"], ["tried", "a", "b", "c"], ["else", "a"], {"mails": "a"}])
+def test_a_note_without_sense_is_none(suspicions: Suspicions, note: Any) -> None:  # noqa: ANN401 - what a line says
+    suspicions.learn(note)
+    assert len(suspicions._pairs) == len(suspicions._mailing) == 0
 
 
 def test_the_record_writer_tells_it() -> None:
