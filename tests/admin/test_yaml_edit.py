@@ -285,3 +285,36 @@ def test_the_last_entry_in_brackets_takes_no_comment_of_the_one_before_along() -
 def test_a_comment_in_empty_brackets_is_not_overwritten(text: str) -> None:
     with pytest.raises(EditError, match="by hand"):
         edited(text, lambda yaml: yaml.insert(RULES, 0, NEW))
+
+
+PAIR: dict[str, Any] = {"certificate": "b.pem", "key": "b.key", "cross": "c.pem"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\n", "a: 1\ncerts: {pair: {certificate: b.pem, key: b.key, cross: c.pem}}\n"),
+        ("certs:\n  z: 1\n", "certs:\n  z: 1\n  pair: {certificate: b.pem, key: b.key, cross: c.pem}\n"),
+        (
+            "certs:\n  pair: {key: a.key}  # x\n",
+            "certs:\n  pair: {certificate: b.pem, key: b.key, cross: c.pem}  # x\n",
+        ),
+        (
+            "certs:\n  pair:\n    # mine\n    key: a.key   # k\n    old: x\n    certificate: a.pem\n  z: 1\n",
+            "certs:\n  pair:\n    # mine\n    key: b.key   # k\n    certificate: b.pem\n    cross: c.pem\n  z: 1\n",
+        ),
+        ("certs: {pair: {certificate: a.pem}}", "certs: {pair: {certificate: b.pem, key: b.key, cross: c.pem}}"),
+    ],
+)
+def test_a_mapping_is_given_other_keys(text: str, expected: str) -> None:
+    yaml = YamlText(text, "a.yaml")
+    yaml.assign(("certs", "pair"), PAIR)
+    assert yaml.text == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["certs:\n  pair: 3\n", "certs:\n  pair:   # x\na: 1\n", "x: &x {key: a}\ncerts:\n  pair: *x\n"]
+)
+def test_what_is_no_mapping_of_its_own_is_left_alone(text: str) -> None:
+    with pytest.raises((EditError, ConfigurationErrors)):
+        YamlText(text, "a.yaml").assign(("certs", "pair"), PAIR)
