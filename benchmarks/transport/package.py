@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from OpenSSL import SSL
@@ -87,6 +88,10 @@ class StreamLeg:
     def stream_closed(self, _ending: Ending) -> None:
         """The connection is gone."""
         self.owner.ended(self)
+
+    def dial_begins(self, _remote: tuple[str, int]) -> AbstractContextManager[None]:
+        """Nothing to note."""
+        return nullcontext()
 
     def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         """No matter here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import assert_never
 
@@ -155,6 +156,10 @@ class Driver:
             self._crash(error)
         finally:
             self._working = False
+
+    def about_to_dial(self, remote: Endpoint) -> AbstractContextManager[None]:
+        """Return what is entered until the connection is known as ours."""
+        return self._equipment.loops.beginning(remote)
 
     def dialling(self, local: Endpoint, remote: Endpoint) -> None:
         """Have it known as ours while the session lasts, or until it dials again."""

@@ -24,7 +24,9 @@ from smtpproxy.net.driver import Driver
 from smtpproxy.net.generation import Generation
 from smtpproxy.net.listeners import Binding, Listeners, Source
 from smtpproxy.net.listening import ListenError
+from smtpproxy.net.loops import MOMENT_S
 from smtpproxy.net.refusals import Refusals
+from smtpproxy.net.waiting import Waiting
 from smtpproxy.policy.model import InterceptionMode, Policy, PortKind, SourceAddress
 from smtpproxy.policy.selection import plain_address, select_policy
 from smtpproxy.session.session import Session
@@ -279,6 +281,19 @@ class Gateway(Service):
             self._take(kind, arrive(stream, newest.mode))
 
     def _take(self, kind: PortKind, arrival: Arrival) -> None:
+        """Take a connection; a moment later, if it may be one that another worker is just making."""
+        if self.newest.equipment.loops.is_unsure(arrival.destination):
+            Waiting(self._reactor, arrival.stream, MOMENT_S, partial(self._take_late, kind, arrival))
+        else:
+            self._take_now(kind, arrival)
+
+    def _take_late(self, kind: PortKind, arrival: Arrival) -> None:
+        if self.work is Work.STOPPING:
+            arrival.stream.abort()
+        else:
+            self._take_now(kind, arrival)
+
+    def _take_now(self, kind: PortKind, arrival: Arrival) -> None:
         if self.newest.equipment.blocklist.is_blocked(arrival.client.host):
             self.turned_away[BLOCKED] += 1  # told when it was blocked, not each time
             arrival.stream.abort()

@@ -6,6 +6,8 @@ Source: RFC 3463 s3.5 (X.4.6).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from smtpproxy.counts import Counts, OwnCounts
@@ -24,7 +26,11 @@ QUIET_S: Final = 60.0
 """One alarm a destination in this time; a loop would fill the disk otherwise."""
 
 
+MOMENT_S: Final = 0.02
+"""Until a connection is noted that another process was making: two system calls, and a wait for the processor."""
+
 _KEY: Final = "made"
+_BEGINNING: Final = "beginning"
 
 
 class Loops:
@@ -40,6 +46,20 @@ class Loops:
         self._made: Counts = OwnCounts() if counts is None else counts
         self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
         self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
+
+    @contextmanager
+    def beginning(self, destination: Endpoint) -> Iterator[None]:
+        """Note that a connection is being made whose own end the kernel has yet to choose."""
+        key = _BEGINNING, str(destination)
+        self._made.more(*key)
+        try:
+            yield
+        finally:
+            self._made.less(*key)
+
+    def is_unsure(self, destination: Endpoint) -> bool:
+        """Return whether another process makes a connection there right now, whose ends are not noted yet."""
+        return self._made.has(_BEGINNING, str(destination))
 
     def begin(self, connection: Connection) -> None:
         """Note a connection that the gateway makes."""

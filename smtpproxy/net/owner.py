@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from OpenSSL import SSL
@@ -45,6 +46,9 @@ class Listener(Protocol):
 
     def post(self, event: Event) -> None:
         """Hand an event to the session."""
+
+    def about_to_dial(self, remote: Endpoint) -> AbstractContextManager[None]:
+        """Return what is entered until the connection is known as ours."""
 
     def dialling(self, local: Endpoint, remote: Endpoint) -> None:
         """Know both ends of the connection that is being made."""
@@ -217,6 +221,10 @@ class UpstreamOwner(LegOwner):
         else:
             self._listener.forget(self._leg)
             self._listener.post(TlsFailed(self._leg, refused))
+
+    def dial_begins(self, remote: tuple[str, int]) -> AbstractContextManager[None]:
+        """The kernel is asked for the upstream connection."""
+        return self._listener.about_to_dial(Endpoint(*remote))
 
     def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         """The upstream connection is being made."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +32,9 @@ CONNECT_LIMIT_S = 30.0  # as Postfix; RFC 5321 s4.5.3.2 names no such limit
 
 class DialOwner(StreamOwner, Protocol):
     """Who dials: gets the stream or a reason, once, and is the stream's owner."""
+
+    def dial_begins(self, remote: tuple[str, int]) -> AbstractContextManager[None]:
+        """Return what is entered while the kernel is asked to connect, until ``dial_begun`` has told the result."""
 
     def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         """A connection is being made between these; another such call takes its place."""
@@ -129,6 +133,10 @@ class Dial:
 
     # From an attempt
 
+    def begins(self) -> AbstractContextManager[None]:
+        """Return what is entered while the kernel is asked."""
+        return nullcontext() if self._owner is None else self._owner.dial_begins((self._addresses[0], self._port))
+
     def begun(self, local: tuple[str, int]) -> None:
         """Tell from where it is dialled."""
         if self._owner is not None:
@@ -217,9 +225,11 @@ class _Attempt:
         except OSError as error:
             self._dial.failed(error.errno or errno.EINVAL)
             return
-        refused = connect(self._socket, address, source)
+        with self._dial.begins():
+            refused = connect(self._socket, address, source)
+            if refused in BEGUN:
+                self._dial.begun(self._socket.getsockname()[:2])
         if refused in BEGUN:
-            self._dial.begun(self._socket.getsockname()[:2])
             self._reactor.addWriter(self)
         else:
             self.fail(refused)

@@ -4,10 +4,13 @@ import smtplib
 import socket
 from pathlib import Path
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from smtpproxy.audit import Crash, Incident, SessionRecord, Status, TransactionRecord
 from smtpproxy.config.values import Interception
+from smtpproxy.endpoint import Endpoint
 from smtpproxy.net.listeners import Binding, bindings
 from smtpproxy.net.refusals import REFUSALS
 from smtpproxy.policy.model import General, InterceptionMode, OnStop, Policy, PortKind, TlsSupport, UpstreamHost
@@ -70,6 +73,21 @@ class GatewayTests(GatewayCase):
         assert await deferToThread(_first_words, port) == LOOP
         assert [each.token for each in self.records if isinstance(each, Incident)] == ["loop"]
         assert (self.gateway.sessions_begun, self.gateway.turned_away["loop"]) == (1, 1)
+
+    async def test_while_another_process_dials_there_a_connection_waits_a_moment_and_is_served(self) -> None:
+        port = self.start()
+        with self.gateway.newest.equipment.loops.beginning(Endpoint("127.0.0.1", port)):
+            assert (await deferToThread(_first_words, port)).startswith(b"220 ")
+
+    async def test_a_connection_of_the_gateway_that_is_noted_a_moment_late(self) -> None:
+        port = self.start()
+        server, loops = Endpoint("127.0.0.1", port), self.gateway.newest.equipment.loops
+        with loops.beginning(server), socket.create_connection(("127.0.0.1", port)) as dialled:
+            while not reactor.getDelayedCalls():
+                await deferLater(reactor, 0)
+            loops.begin((Endpoint(*dialled.getsockname()), server))
+            assert await deferToThread(dialled.recv, 200) == LOOP
+        assert self.gateway.sessions_begun == 0
 
     async def test_a_session_that_outlasts_the_draining_is_ended_and_on_record(self) -> None:
         port = self.start()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import pytest
@@ -29,6 +30,11 @@ class Dialler(Recorder):
         self.local: tuple[str, int] | None = None
         self.remote: tuple[str, int] | None = None
         self.reasons: list[str] = []
+        self.begins: list[tuple[str, int]] = []
+
+    def dial_begins(self, remote: tuple[str, int]) -> AbstractContextManager[None]:
+        self.begins.append(remote)
+        return nullcontext()
 
     def dial_begun(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
         self.local, self.remote = local, remote
@@ -127,6 +133,7 @@ class DialTests(StreamCase):
             dial(reactor, host, listener.getsockname()[1], owner)
             await owner.saw("dialled")
             assert owner.remote == listener.getsockname(), host
+            assert owner.begins == [owner.remote]
             await self.check_greeting(owner, listener)
 
     async def test_a_name_that_the_system_knows(self) -> None:

@@ -160,6 +160,15 @@ def test_what_one_dials_is_a_loop_where_another_accepts_it(fleet: Fleet) -> None
     assert not two.made(*made)
 
 
+def test_what_one_is_about_to_dial_may_be_a_loop_where_another_accepts_it(fleet: Fleet) -> None:
+    one, two = Loops(fleet.worker()), Loops(fleet.worker())
+    server = Endpoint("198.51.100.1", 25)
+    with one.beginning(server):
+        assert two.is_unsure(server)
+        assert not two.is_unsure(Endpoint("198.51.100.1", 465))
+    assert not two.is_unsure(server)
+
+
 def test_what_spools_may_have_on_disk_is_one_for_all(fleet: Fleet) -> None:
     one, two = (SpoolBudget(100, fleet.worker()) for _ in range(2))
     one.take(60)

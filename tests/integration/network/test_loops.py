@@ -65,6 +65,25 @@ def test_its_own_connection_that_comes_back_to_it(bare: Internet, client: Client
     gateway.judge()
 
 
+@pytest.mark.parametrize(("mode", "version"), [("tproxy", 4), ("redirect", 6)])
+def test_a_connection_that_comes_back_to_another_worker(
+    bare: Internet, client: Client, mode: str, version: int
+) -> None:
+    """Whichever worker has it: none of them dials once more, so that there is one session for each client."""
+    setup = replace(intercepting(mode, "gateway"), source=("any",), metrics=True, workers=3)
+    gateway = bare.active.serve(setup)
+    with _led_back(bare.network.active, LED_BACK[mode]):
+        said = [_said(client, ONE[version]) for _ in range(12)]
+    assert set(said) == {REPLY}
+    wait_until(lambda: len(_sessions(gateway)) >= 12, "the sessions are on record")
+    assert {host(each["client"]) for each in _sessions(gateway)} == {CLIENT[version]}
+    wait_until(lambda: _refused(bare.active, gateway) == 12, "the workers have told their figures")
+    assert len(_sessions(gateway)) == 12
+    assert set(_alarms(gateway)) == {(ONE[version], 25)}
+    assert len(_alarms(gateway)) <= setup.workers
+    gateway.judge()
+
+
 def _said(client: Client, server: str) -> bytes:
     """Return all that somebody says on port 25 who then closes."""
     with client.machine.dial(server, 25) as connection, connection.makefile("rb") as replies:
