@@ -6,7 +6,7 @@ Source: RFC 3463 s3.5 (X.4.6).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ from smtpproxy.counts import Counts, OwnCounts
 from smtpproxy.endpoint import Endpoint
 from smtpproxy.lru import Lru
 from smtpproxy.transport.routes import is_local
+from smtpproxy.transport.sockets import may_have_end
 
 Connection: TypeAlias = tuple[Endpoint, Endpoint]
 """Who dialled, and what."""
@@ -38,11 +39,15 @@ class Loops:
 
     Args:
         counts: those of all processes of the gateway; one may dial what another accepts.
+        has_end: whether the kernel knows of a connection's end here; counts may err, and the more the fuller they are.
     """
 
-    __slots__ = ("_alarmed_s", "_made", "_ours")
+    __slots__ = ("_alarmed_s", "_has_end", "_made", "_ours")
 
-    def __init__(self, counts: Counts | None = None) -> None:
+    def __init__(
+        self, counts: Counts | None = None, has_end: Callable[[Endpoint, Endpoint], bool] = may_have_end
+    ) -> None:
+        self._has_end = has_end
         self._made: Counts = OwnCounts() if counts is None else counts
         self._ours: Lru[str, tuple[bool, float]] = Lru(KEPT_ADDRESSES)
         self._alarmed_s: Lru[Endpoint, float] = Lru(KEPT_ADDRESSES)
@@ -71,7 +76,7 @@ class Loops:
 
     def made(self, client: Endpoint, destination: Endpoint) -> bool:
         """Return whether it was the gateway that dialled; its end alone may be another connection's end as well."""
-        return self._made.has(*_key_of((client, destination)))
+        return self._made.has(*_key_of((client, destination))) and self._has_end(client, destination)
 
     def is_here(self, host: str) -> bool:
         """Return whether an address is of this machine."""

@@ -9,7 +9,7 @@ END = Endpoint("192.0.2.1", 40000)
 
 
 def test_a_connection_is_ours_until_the_last_one_like_it_has_ended() -> None:
-    loops, server = Loops(), Endpoint("198.51.100.1", 25)
+    loops, server = Loops(has_end=lambda _local, _remote: True), Endpoint("198.51.100.1", 25)
     assert not loops.made(END, server)
     loops.begin((END, server))
     loops.begin((END, server))
@@ -18,6 +18,12 @@ def test_a_connection_is_ours_until_the_last_one_like_it_has_ended() -> None:
     assert not loops.made(Endpoint("192.0.2.1", 40001), server)
     assert not loops.made(END, Endpoint("198.51.100.1", 465))
     loops.end((END, server))
+    assert not loops.made(END, server)
+
+
+def test_what_the_kernel_knows_nothing_of_is_not_ours_whatever_is_counted() -> None:
+    loops, server = Loops(), Endpoint("198.51.100.1", 25)
+    loops.begin((END, server))
     assert not loops.made(END, server)
 
 

@@ -151,7 +151,7 @@ def test_a_limit_of_a_source_is_one_for_all(fleet: Fleet) -> None:
 
 
 def test_what_one_dials_is_a_loop_where_another_accepts_it(fleet: Fleet) -> None:
-    one, two = Loops(fleet.worker()), Loops(fleet.worker())
+    one, two = (Loops(fleet.worker(), lambda _local, _remote: True) for _ in range(2))
     made = Endpoint("192.0.2.1", 40000), Endpoint("198.51.100.1", 25)
     one.begin(made)
     assert two.made(*made)
