@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from smtpproxy.admin.exits import CommandError, ExitStatus
 from smtpproxy.config.document import Document, read_document
 from smtpproxy.config.gateway_file import MainFile, ProxyAuthoritySection
 from smtpproxy.config.home import Home
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., object])
 
 _NUMBERED: Final = re.compile(r"(?P<base>.*?)(?:-(?P<number>[1-9][0-9]{0,3}))?\Z", re.DOTALL)
+
+_ONE_LINE: Final = (
+    "the files of proxy_authority and untrusted_authority differ by their number alone, so either would be taken for "
+    "the next one of the other, and clients would trust every upstream; give one of the two another name"
+)
 
 
 class Which(Enum):
@@ -101,6 +107,7 @@ class Succession:
 
     Raises:
         ConfigurationErrors: there are mistakes of form in it.
+        CommandError: the other authority's files are of the same line.
     """
 
     def __init__(self, main: Path, which: Which) -> None:
@@ -108,11 +115,15 @@ class Succession:
         self.which = which
         self.document: Document = read_document(main)
         self.home = Home.of(main)
-        section = getattr(whole(MainFile, self.document).certificates, which.key)
+        certificates = whole(MainFile, self.document).certificates
+        section = getattr(certificates, which.key)
         cross = section.cross_certificate if isinstance(section, ProxyAuthoritySection) else None
         self.now = Place(section.certificate, section.key, cross)
         """The one that signs."""
         self._line = Place(section.certificate, section.key, "" if which is Which.PROXY else None)
+        places = [self.path(getattr(certificates, each.key).certificate) for each in Which]
+        if len({(place.parent, _base(str(place))) for place in places}) < len(places):
+            raise CommandError(_ONE_LINE, ExitStatus.DATA)
 
     @property
     def next(self) -> Place:

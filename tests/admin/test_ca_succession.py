@@ -167,3 +167,18 @@ def test_an_end_that_is_near_is_told(home: Path) -> None:
     assert "'smtpproxy ca make' makes the next one" in checked
     assert "untrusted-authority.pem: ends in" not in checked
     assert "its end is near; make the next one: 'smtpproxy ca make" in ran(home, "show")
+
+
+def test_the_untrusted_authority_is_never_taken_for_the_next_one(home: Path) -> None:
+    for number, name in enumerate(("proxy-authority", "untrusted-authority"), 1):
+        for suffix in ("pem", "key"):
+            (home / "certs" / f"{name}.{suffix}").rename(home / "certs" / f"authority-{number}.{suffix}")
+    text = main(home).read_text()
+    for number, name in enumerate(("proxy-authority", "untrusted-authority"), 1):
+        text = text.replace(f"certs/{name}.", f"certs/authority-{number}.")
+    main(home).write_text(text)
+    for words in (["make"], ["switch"], ["switch", "--authority", "untrusted"], ["export", "--next"]):
+        error = refusal(run(home, *words))
+        assert error.status is ExitStatus.DATA
+        assert "differ by their number alone" in str(error)
+    assert "BEGIN CERTIFICATE" in ran(home, "export")
