@@ -217,3 +217,17 @@ def test_a_group_may_read_the_keys_of_a_home_and_nothing_that_lies_elsewhere(tmp
     keys = [path for path in (home / "certs").glob("*.key") if not path.is_symlink()]
     assert {(stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) for path in keys} == {(0o640, own.gr_gid)}
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o600
+
+
+def test_a_group_is_not_given_what_has_another_name_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.key"
+    elsewhere.touch(0o600)
+    home = tmp_path / "home"
+    init(str(home))
+    (home / "certs" / "linked.key").hardlink_to(elsewhere)
+    os.mkfifo(home / "certs" / "pipe.key", 0o600)
+    own = grp.getgrgid(os.getegid())
+    assert init("--group", own.gr_name, str(home)).exit_code == 0
+    others = (elsewhere, home / "certs" / "pipe.key")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in others] == [0o600, 0o600]
+    assert stat.S_IMODE((home / "certs" / "proxy-authority.key").stat().st_mode) == 0o640
