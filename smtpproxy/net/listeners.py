@@ -173,18 +173,18 @@ class Listeners:
             self._others[number] = kept
         return [door.port.stop_when_empty() for bind, door in doors.items() if bind not in kept]
 
-    def _leave_all(self) -> list[Deferred[None]]:
-        return [leaving for number in list(self._others) for leaving in self._leave(number, ())]
-
     def close(self) -> list[Deferred[None]]:
-        """Listen nowhere."""
+        """Listen nowhere; what waits is left to whoever else has the socket, another process's too."""
         doors, self._doors = self._doors, {}
-        return [*(door.close() for door in doors.values()), *self._leave_all()]
+        others, self._others = self._others, {}
+        borrowed = [door for each in others.values() for door in each.values()]
+        return [*(door.close() for door in doors.values()), *(door.give_back() for door in borrowed)]
 
     def close_when_empty(self) -> list[Deferred[None]]:
         """Listen nowhere, as soon as what waits has been accepted."""
         doors, self._doors = self._doors, {}
-        return [*(door.close_when_empty() for door in doors.values()), *self._leave_all()]
+        leaving = [each for number in list(self._others) for each in self._leave(number, ())]
+        return [*(door.close_when_empty() for door in doors.values()), *leaving]
 
     def _take_up(self, wanted: Iterable[Binding]) -> list[_Door]:
         """Have doors at sockets that listen already; return further ones, that are closed as soon as they are empty."""
@@ -262,6 +262,10 @@ class _Door:
 
     def close(self) -> Deferred[None]:
         self._say("no longer listening on")
+        return self.give_back()
+
+    def give_back(self) -> Deferred[None]:
+        """Accept no longer; what waits is left."""
         closing: Deferred[None] = self.port.stopListening()  # type: ignore[no-untyped-call]
         return closing
 

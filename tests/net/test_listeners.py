@@ -145,6 +145,17 @@ class ListenersTests(TestCase):
         with pytest.raises(ConnectionRefusedError):
             self.dial(ports[1])
 
+    async def test_whoever_stops_leaves_what_waits_at_anothers_socket_to_the_next(self) -> None:
+        (bind,) = _free_bindings(1)
+        self.listen(bind)
+        other = _listening()
+        self.addCleanup(other.close)
+        self.listeners.stand_in(2, [((HOST, bind.port), other.dup())])
+        waiting = self.dial(other.getsockname()[1])
+        await DeferredList(self.listeners.close())
+        other.accept()[0].close()
+        assert await _hear(waiting) == b""
+
     async def test_sockets_of_another_at_an_address_of_nobody_are_closed(self) -> None:
         (bind,) = _free_bindings(1)
         self.listen(bind)
