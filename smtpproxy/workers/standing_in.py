@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smtpproxy.workers.channel import NoAnswer, Refused
-from smtpproxy.workers.slots import Slot
+from smtpproxy.workers.slots import Place, Slot
 from smtpproxy.workers.worker import Worker
 
 STAND_IN: Final = "stand in"
@@ -62,8 +62,14 @@ class StandingIn:
         return min(able, key=lambda worker: burdens[worker.name])
 
     def _begin(self, slot: Slot, worker: Worker) -> None:
+        try:
+            sockets = _copies(slot)
+        except OSError as error:  # whoever is to be started meanwhile must not wait for it
+            _log.error("nobody can stand in for worker {number}: {error}", number=slot.number, error=error.strerror)
+            if slot in self._by:
+                self._end(slot)
+            return
         self._by[slot] = worker
-        sockets = {place: each.dup() for place, each in slot.sockets.items()}
         body = {"slot": slot.number, "places": list(sockets)}
         descriptors = [each.fileno() for each in sockets.values()]
         asked: Deferred[object] = worker.ask(STAND_IN, body, patience_s=PATIENCE_S, descriptors=descriptors)
@@ -73,6 +79,18 @@ class StandingIn:
 
     def _end(self, slot: Slot) -> None:
         self._by.pop(slot).tell(STAND_DOWN, slot.number)
+
+
+def _copies(slot: Slot) -> dict[Place, socket.socket]:
+    """Return sockets that a channel may need a while longer than the slot."""
+    copies: dict[Place, socket.socket] = {}
+    try:
+        for place, each in slot.sockets.items():
+            copies[place] = each.dup()
+    except OSError:
+        _close_all(None, copies.values())
+        raise
+    return copies
 
 
 def _close_all(result: object, sockets: Iterable[socket.socket]) -> object:

@@ -248,11 +248,12 @@ class Supervisor(Service):
     def _start(self, slot: Slot) -> None:
         slot.starting = None
         try:
-            slot.worker = worker = self._started(slot)
+            worker, policies = self._started(slot)
         except OSError as error:
             _log.error("worker {number} cannot be started: {error}", number=slot.number, error=error.strerror)
             self._start_later(slot, slot.pause_s(0.0))
             return
+        slot.worker = worker
         sockets = [*sorted(slot.sockets.items()), *slot.rest]
         body = {
             "number": self.newest.number,
@@ -262,12 +263,20 @@ class Supervisor(Service):
             "draining": self.is_draining,
             "blocked": [written(entry) for entry in self.blocklist.entries()],
         }
-        policies = self._policies.sealed()
         given = [self.newest.descriptor, self._columns.descriptor, policies]
         worker.begin(body, [*given, *(each.fileno() for _, each in sockets)])
         worker.has_begun().addCallback(lambda _: self._begun(slot)).addBoth(lambda _: os.close(policies))
 
-    def _started(self, slot: Slot) -> Worker:
+    def _started(self, slot: Slot) -> tuple[Worker, int]:
+        """Start a process, and return it with the policies that it begins with."""
+        policies = self._policies.sealed()
+        try:
+            return self._process(slot), policies
+        except OSError:
+            os.close(policies)
+            raise
+
+    def _process(self, slot: Slot) -> Worker:
         worker = Worker(
             self._reactor,
             f"worker {slot.number}",

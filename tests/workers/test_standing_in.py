@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from smtpproxy.workers.channel import NoAnswer
 from smtpproxy.workers.slots import Slot
@@ -155,6 +157,29 @@ def test_what_was_given_is_ours_to_close_when_it_has_arrived(house: House) -> No
     assert descriptors() == before + 1
     house.worker(1).asked[0].callback(None)
     assert descriptors() == before
+
+
+def test_without_a_descriptor_left_the_supervisor_goes_on_and_tries_again(house: House) -> None:
+    house.slots[1].worker = None
+    house.slots[1].sockets[HOST, 26] = socket.create_server((HOST, 0))
+    before = descriptors()
+    with capturedLogs() as told:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free() + 1, hard))  # room for one of two
+        try:
+            house.arrange()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "nobody can stand in for worker 2: Too many open files" in [formatEvent(event) for event in told]
+    assert house.standing_in.of(house.slots[1]) is None
+    assert descriptors() == before
+    house.arrange()
+    assert house.worker(1).told == [(STAND_IN, 2)]
+
+
+def lowest_free() -> int:
+    with Path(os.devnull).open("rb") as opened:
+        return opened.fileno()
 
 
 def descriptors() -> int:
