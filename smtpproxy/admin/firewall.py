@@ -13,7 +13,7 @@ from smtpproxy.admin.firewall_guard import Guard
 from smtpproxy.admin.options import command_line, configuration_option, format_option
 from smtpproxy.admin.reached import reach
 from smtpproxy.admin.wanted import Wanted, wanted_of
-from smtpproxy.config.load import load_configuration
+from smtpproxy.config.load import keys_nowhere, load_configuration
 from smtpproxy.firewall.kernel import NOTHING, Kernel
 from smtpproxy.firewall.programs import FirewallError, NotInstalledError, NotPermittedError
 from smtpproxy.firewall.routing import commands
@@ -35,7 +35,8 @@ def firewall() -> None:
 
 
 def _wanted(configuration_file: Path) -> Wanted:
-    return wanted_of(load_configuration(configuration_file))
+    """What is taken does not depend on the time: with an authority that has ended, block must not become pass."""
+    return wanted_of(load_configuration(configuration_file, keys=keys_nowhere))
 
 
 def _done(function: Callable[[], T]) -> T:

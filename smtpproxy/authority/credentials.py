@@ -22,7 +22,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from smtpproxy.authority.checks import authority_problem, chain_problems, date_problem, is_sound, key_problem
+from smtpproxy.authority.checks import (
+    authority_flaw,
+    authority_problem,
+    chain_problems,
+    date_problem,
+    is_sound,
+    key_problem,
+)
 from smtpproxy.authority.publish import publish
 from smtpproxy.errors import SmtpProxyError
 
@@ -163,6 +170,19 @@ def load_authority_certificate(certificate: Path, key: Path, now: datetime | Non
         raise CredentialError(certificate, problem)
     notices = (*_mode_notices(key), *_date_notices(certificate, chain, now))
     return Authority(tuple(chain), _fingerprint(chain), notices)
+
+
+def load_undated_authority(certificate: Path, _key: Path) -> Authority:
+    """Load the certificate of an authority that signs nothing, whether it is in date or not.
+
+    Raises:
+        CredentialError: as ``load_authority_certificate``, but for dates.
+    """
+    chain = _load_chain(certificate)
+    flaw = authority_flaw(chain[0])
+    if flaw:
+        raise CredentialError(certificate, flaw)
+    return Authority(tuple(chain), _fingerprint(chain))
 
 
 def save_credential(credential: Credential, certificate: Path, key: Path, *, replace: bool = False) -> None:

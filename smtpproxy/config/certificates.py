@@ -15,6 +15,7 @@ from smtpproxy.authority.credentials import (
     load_authority,
     load_authority_certificate,
     load_credential,
+    load_undated_authority,
 )
 from smtpproxy.authority.crossing import common_key, ended, load_cross
 from smtpproxy.config.values import Certificates
@@ -35,6 +36,8 @@ class Keys(Enum):
 
     HERE = auto()
     ELSEWHERE = auto()
+    NOWHERE = auto()
+    """Nothing is signed, so that no authority need be in date; the clock may not be set yet."""
 
 
 _Loaded = TypeVar("_Loaded", Authority, Credential)
@@ -79,7 +82,7 @@ class CertificateLoader:
         """Return the Proxy Authority with its cross-certificate, ``None`` if either cannot be used."""
         authority = self.authority(section, loc)
         written = section.cross_certificate
-        if authority is None or written is None:
+        if authority is None or written is None or self._keys is Keys.NOWHERE:
             return authority
         loc = (*loc, "cross_certificate")
         try:
@@ -95,6 +98,8 @@ class CertificateLoader:
     def authority(self, pair: KeyPairSection, loc: Loc) -> Credential | Authority | None:
         """Return an authority, ``None`` if it cannot sign."""
         found: Credential | Authority | None
+        if self._keys is Keys.NOWHERE:
+            return self._load(pair, loc, load_undated_authority)
         if self._keys is Keys.ELSEWHERE:
             found = self._load(pair, loc, load_authority_certificate)
         else:

@@ -57,6 +57,11 @@ def keys_elsewhere(_workers: int | None) -> Keys:
     return Keys.ELSEWHERE
 
 
+def keys_nowhere(_workers: int | None) -> Keys:
+    """Have them left alone where nothing is signed."""
+    return Keys.NOWHERE
+
+
 def load_configuration(
     path: Path, host_name: str | None = None, *, keys: Callable[[int | None], Keys] = keys_here
 ) -> Configuration:
