@@ -160,7 +160,7 @@ class Listeners:
                 listening.close()
                 continue
             doors[bind] = _Door(self._reactor, bind.kind, self._accept)
-            doors[bind].borrow(listening)
+            doors[bind].borrow(listening, bind)
 
     def stand_down(self, number: int) -> None:
         """Accept from another process's sockets no longer."""
@@ -248,9 +248,10 @@ class _Door:
         self.adapt(bind)
         self._say("listening again on")
 
-    def borrow(self, listening: socket.socket) -> None:
+    def borrow(self, listening: socket.socket, bind: Binding) -> None:
         """Accept from another process's socket."""
         self.port = adopt(self._reactor, listening, self._accepted)
+        self.adapt(bind)
 
     def adapt(self, bind: Binding) -> None:
         """Be transparent if that is wanted; once it is, a connection to an address of ours is taken all the same."""

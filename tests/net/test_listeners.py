@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,6 +157,15 @@ class ListenersTests(TestCase):
         await DeferredList(self.listeners.close())
         other.accept()[0].close()
         assert await _hear(waiting) == b""
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="it takes CAP_NET_RAW")
+    def test_anothers_socket_takes_connections_to_other_addresses_where_ours_does(self) -> None:
+        (bind,) = _free_bindings(1)
+        self.listen(replace(bind, transparent=True))
+        other = _listening()
+        self.addCleanup(other.close)
+        self.listeners.stand_in(2, [((HOST, bind.port), other.dup())])
+        assert other.getsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT) == 1
 
     async def test_sockets_of_another_at_an_address_of_nobody_are_closed(self) -> None:
         (bind,) = _free_bindings(1)
