@@ -66,7 +66,8 @@ def _marks(plan: Plan, network: Path) -> Iterator[Finding]:
 
 def _sources(plan: Plan, network: Path) -> Iterator[Finding]:
     """Tell of checks of where a packet comes from, which the kernel makes of IPv4 alone."""
-    if not (plan.answering or any(taking.version == _IPV4 for taking in plan.takings)):
+    concerned = any(taking.version == _IPV4 for taking in plan.takings) if plan.takings else plan.answering
+    if not concerned:
         return
     strict = {device for device, value in _in_force(network, "rp_filter").items() if value == _STRICT}
     if plan.routes_to_itself and (marked := _checked_by_mark(network, strict)):

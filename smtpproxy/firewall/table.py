@@ -76,4 +76,4 @@ class Table:
 
 
 UNREADABLE: Final = Table(others=("something that nft cannot list, such as a flag",))
-"""Stands for a table that is there; nft 1.0.6 breaks off where a table has flags."""
+"""Stands for a table that is there; where it has flags nft 1.0.6 breaks off, or prints what they are not."""

@@ -90,6 +90,14 @@ class Namespace:
             return socket.create_connection((host, port), wait_s)
 
 
+def everything(machine: Namespace) -> tuple[str, ...]:
+    """All that an administrator can see of the firewall and its routing; routes of the kernel's own left out."""
+    rules = [machine.ip(version, "rule", "show") for version in ("-4", "-6")]
+    routes = [machine.ip(version, "route", "show", "table", "all").splitlines() for version in ("-4", "-6")]
+    added = [route for version in routes for route in version if "proto kernel" not in route]
+    return (machine.run("nft", "list", "ruleset"), *rules, *added)
+
+
 @dataclass(frozen=True)
 class Row:
     """Three machines in a row."""

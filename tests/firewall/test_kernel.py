@@ -14,7 +14,7 @@ from smtpproxy.firewall.programs import FirewallError
 from smtpproxy.firewall.routing import ROUTING_TABLE
 from smtpproxy.firewall.table import Chain, Rule
 from smtpproxy.policy.model import InterceptionMode, OnStop, SourceAddress
-from tests.firewall.namespaces import Row
+from tests.firewall.namespaces import Row, everything
 from tests.firewall.values import plan, policy, state
 
 MANY = tuple(f"10.{high}.{low}.0/25" for high in range(40) for low in range(250))
@@ -24,14 +24,6 @@ POLICIES = (
 )
 WANTED = state(plan(*POLICIES))
 T = str(ROUTING_TABLE)
-
-
-def everything(row: Row) -> tuple[str, ...]:
-    """All that an administrator can see of the firewall and its routing; routes of the kernel's own left out."""
-    rules = [row.gateway.ip(version, "rule", "show") for version in ("-4", "-6")]
-    routes = [row.gateway.ip(version, "route", "show", "table", "all").splitlines() for version in ("-4", "-6")]
-    added = [route for version in routes for route in version if "proto kernel" not in route]
-    return (row.gateway.run("nft", "list", "ruleset"), *rules, *added)
 
 
 def differences(row: Row, wanted: State = WANTED) -> list[str]:
@@ -57,16 +49,16 @@ def test_what_was_applied_is_what_is_wanted(
 
 
 def test_apply_twice_and_remove_leaves_nothing(row: Row) -> None:
-    before = everything(row)
+    before = everything(row.gateway)
     apply(row)
-    once = everything(row)
+    once = everything(row.gateway)
     assert once != before
     apply(row)
-    assert everything(row) == once
+    assert everything(row.gateway) == once
     apply(row, NOTHING)
-    assert everything(row) == before
+    assert everything(row.gateway) == before
     apply(row, NOTHING)
-    assert everything(row) == before
+    assert everything(row.gateway) == before
 
 
 def test_another_configuration_takes_its_place(row: Row) -> None:
@@ -85,10 +77,10 @@ def test_thousands_of_networks(row: Row) -> None:
 
 def test_tables_of_others_are_left_alone(row: Row) -> None:
     row.gateway.run("nft", "add table ip smtpproxy; add table inet filter; add chain inet filter smtpproxy")
-    others = everything(row)
+    others = everything(row.gateway)
     apply(row)
     apply(row, NOTHING)
-    assert everything(row) == others
+    assert everything(row.gateway) == others
     row.gateway.run("nft", "delete table ip smtpproxy; delete table inet filter")
 
 
@@ -151,12 +143,12 @@ def test_each_drift_is_found_and_mended(row: Row, command: list[str], expected: 
 @pytest.mark.parametrize("before", [NOTHING, WANTED], ids=["nothing", "another"])
 def test_a_table_that_is_refused_changes_nothing(row: Row, before: State) -> None:
     apply(row, before)
-    seen = everything(row)
+    seen = everything(row.gateway)
     assert WANTED.table
     broken = replace(WANTED.table, chains=(*WANTED.table.chains, Chain("more", None, (Rule("goto nowhere"),))))
     with pytest.raises(FirewallError, match="nft -c -f -"):
         apply(row, replace(WANTED, table=broken))
-    assert everything(row) == seen
+    assert everything(row.gateway) == seen
 
 
 @pytest.mark.parametrize("failing", range(8))
@@ -164,7 +156,7 @@ def test_whatever_fails_in_the_middle_there_is_what_was_there_before(row: Row, f
     """Each command that changes something fails in turn; once so late that all is done."""
     other = state(plan(policy(), mode=InterceptionMode.REDIRECT))
     apply(row, other)
-    seen, changes = everything(row), 0
+    seen, changes = everything(row.gateway), 0
 
     def run(program: str, arguments: Sequence[str], text: str = "") -> str:
         nonlocal changes
@@ -178,7 +170,7 @@ def test_whatever_fails_in_the_middle_there_is_what_was_there_before(row: Row, f
         try:
             Kernel(run).apply(WANTED)
         except FirewallError:
-            assert everything(row) == seen
+            assert everything(row.gateway) == seen
         else:
             assert (failing >= 5, Kernel().differences(WANTED)) == (True, [])
 
