@@ -95,6 +95,10 @@ class Figures(Protocol):
         """How many sources are turned away."""
 
     @property
+    def authority_ends(self) -> Mapping[str, float]:
+        """When each authority ends that signs, in seconds since the epoch."""
+
+    @property
     def turned_away(self) -> Mapping[str, int]:
         """Connections that became no session, by reason."""
 
@@ -156,6 +160,12 @@ class GatewayCollector(Collector):
         handshakes: Counts = {(leg, result): count for (leg, result), count in tally.handshakes.items()}
         yield _counter("smtpproxy_tls_handshakes", "TLS handshakes.", ("leg", "result"), handshakes)
         yield _counter("smtpproxy_leaves", "Certificates that had to be signed.", ("result",), _one_label(tally.leaves))
+        ends = GaugeMetricFamily(
+            "smtpproxy_authority_end_timestamp_seconds", "When the authority that signs ends.", labels=("authority",)
+        )
+        for name, end in figures.authority_ends.items():
+            ends.add_metric((name,), end)
+        yield ends
         yield CounterMetricFamily(
             "smtpproxy_incidents", "Attacks, and breaks of the protocol that ended a session.", tally.incidents
         )

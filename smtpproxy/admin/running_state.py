@@ -55,6 +55,7 @@ def _status_rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "generation", f"{generation['number']}, in force since {generation['loaded']}"
     yield "last reload", reload_words(answer["last_reload"])
     yield "mode", answer["mode"]
+    yield "authorities", "\n".join(_authority(each) for each in answer.get("authorities", [])) or "not known"
     yield "listening on", "\n".join(f"{each['address']} ({each['kind']})" for each in answer["listening"]) or "nothing"
     yield "policies", "\n".join(_policy(each) for each in answer["policies"])
     yield "workers", "\n".join(_worker(each) for each in answer["workers"])
@@ -69,6 +70,15 @@ def _status_rows(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _policy(policy: dict[str, Any]) -> str:
     return f"{policy['name']}: {policy['sessions']} sessions{'' if policy['enabled'] else ', not enabled'}"
+
+
+def _authority(authority: dict[str, Any]) -> str:
+    crossed = authority["crossed_until"]
+    also = f"; those who trust the one before verify it until {crossed[:10]}" if crossed else ""
+    return (
+        f"{authority['authority']}: {authority['name']}, until {authority['valid_until'][:10]}, "
+        f"SHA-256 {authority['sha256'][:16]}...{also}"
+    )
 
 
 def _worker(worker: dict[str, Any]) -> str:

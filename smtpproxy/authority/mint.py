@@ -108,6 +108,9 @@ class Mint:
         untrusted_authority: signs where it is not.
         keys: the process's leaf keys; made here if left out.
         results: counts the leaves that were signed.
+
+    Attributes:
+        authorities: those that sign.
     """
 
     def __init__(
@@ -117,9 +120,9 @@ class Mint:
         keys: LeafKeys | None = None,
         results: Counter[str] | None = None,
     ) -> None:
-        self._signers = {Signer.PROXY_AUTHORITY: proxy_authority, Signer.UNTRUSTED_AUTHORITY: untrusted_authority}
+        self.authorities = {Signer.PROXY_AUTHORITY: proxy_authority, Signer.UNTRUSTED_AUTHORITY: untrusted_authority}
         self._keys = keys or make_leaf_keys()
-        self._leaves = Leaves(self._signers, self._keys)
+        self._leaves = Leaves(self.authorities, self._keys)
         self._get = self._leaves.get
         self._results: Counter[str] = Counter() if results is None else results
 
@@ -142,6 +145,6 @@ class Mint:
 
     def _mint(self, leaf: Leaf, now: datetime) -> Credential:
         key = self._keys.of(leaf.key).public_key()
-        certificate = make_leaf(facts_of(leaf, now), key, self._signers[leaf.signer], now)
+        certificate = make_leaf(facts_of(leaf, now), key, self.authorities[leaf.signer], now)
         self._results[SIGNED] += 1
         return self._leaves.put(leaf, certificate, now)

@@ -33,6 +33,9 @@ class RemoteMint:
         untrusted_authority: signs where it is not.
         keys: the process's leaf keys.
         sign: returns the octets of a leaf, or fails with `SigningError`.
+
+    Attributes:
+        authorities: those that sign.
     """
 
     def __init__(
@@ -42,10 +45,10 @@ class RemoteMint:
         keys: LeafKeys,
         sign: Callable[[LeafOrder], Deferred[bytes]],
     ) -> None:
-        self._authorities = {Signer.PROXY_AUTHORITY: proxy_authority, Signer.UNTRUSTED_AUTHORITY: untrusted_authority}
+        self.authorities = {Signer.PROXY_AUTHORITY: proxy_authority, Signer.UNTRUSTED_AUTHORITY: untrusted_authority}
         self._keys = keys
         self._sign = sign
-        self._leaves = Leaves(self._authorities, keys)
+        self._leaves = Leaves(self.authorities, keys)
         self._get = self._leaves.get
         self._pending: dict[LeafId, list[Deferred[Credential]]] = {}
 
@@ -95,13 +98,13 @@ class RemoteMint:
 
     def _order(self, leaf: Leaf, now: datetime) -> LeafOrder:
         key = self._keys.of(leaf.key).public_key()
-        return LeafOrder(self._authorities[leaf.signer].fingerprint, key, facts_of(leaf, now))
+        return LeafOrder(self.authorities[leaf.signer].fingerprint, key, facts_of(leaf, now))
 
     def _keep(self, octets: bytes, leaf: Leaf, now: datetime) -> Credential:
         """Whatever came, only a leaf of this authority for this key is shown."""
         try:
             certificate = x509.load_der_x509_certificate(octets)
-            certificate.verify_directly_issued_by(self._authorities[leaf.signer].certificate)
+            certificate.verify_directly_issued_by(self.authorities[leaf.signer].certificate)
             is_ours = certificate.public_key() == self._keys.of(leaf.key).public_key()
         except (ValueError, TypeError, InvalidSignature) as error:
             raise SigningError(REFUSED, f"what was signed is of no use: {error}") from None

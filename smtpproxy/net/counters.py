@@ -57,6 +57,8 @@ class Counted(Protocol):
     @property
     def blocked_sources(self) -> int: ...
     @property
+    def authority_ends(self) -> Mapping[str, float]: ...
+    @property
     def turned_away(self) -> Mapping[str, int]: ...
     @property
     def accept_pauses(self) -> int: ...
@@ -68,6 +70,7 @@ def counters_of(figures: Counted) -> Document:
         "sessions_running": figures.sessions_running,
         "sessions_begun": figures.sessions_begun,
         "blocked_sources": figures.blocked_sources,
+        "authority_end_timestamp_seconds": dict(figures.authority_ends),
         "connections_refused": dict(figures.turned_away),
         "accept_pauses": figures.accept_pauses,
         "interception_suspected": figures.interceptions_suspected,

@@ -19,6 +19,7 @@ from smtpproxy.authority.server import ServerCredentials
 from smtpproxy.lru import CacheFigures
 from smtpproxy.net.blocklist import Blocklist
 from smtpproxy.net.loops import Loops
+from smtpproxy.net.signing_authorities import Signers
 from smtpproxy.peers.directory import Directory
 from smtpproxy.peers.examiner import Examination, Examiner
 from smtpproxy.peers.memory import BrokenTls
@@ -114,6 +115,11 @@ class Equipment:
     def examination(self, request: ConnectTls) -> Examination:
         """Return what examines the outcome of that handshake."""
         return Examination(self.examiner, request.profile, self._files_of(request.profile).trust)
+
+    @property
+    def authorities(self) -> Signers:
+        """Who signs what outbound clients see."""
+        return self._mint.authorities
 
     @property
     def caches(self) -> dict[str, CacheFigures]:

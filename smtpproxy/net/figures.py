@@ -8,6 +8,7 @@ from typing import Final
 
 from smtpproxy.lru import CacheFigures
 from smtpproxy.net.gateway import Gateway
+from smtpproxy.net.signing_authorities import authority_ends
 from smtpproxy.net.suspicions import Suspicions
 from smtpproxy.net.tally import Tally
 from smtpproxy.transport.shortage import SHORTAGE
@@ -81,6 +82,11 @@ class Figures:
     def blocked_sources(self) -> int:
         """How many sources are turned away."""
         return len(self._gateway.newest.equipment.blocklist)
+
+    @property
+    def authority_ends(self) -> Mapping[str, float]:
+        """When each authority ends that signs, in seconds since the epoch."""
+        return authority_ends(self._gateway.newest.equipment.authorities)
 
     @property
     def turned_away(self) -> Mapping[str, int]:

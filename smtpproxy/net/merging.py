@@ -80,6 +80,7 @@ def _time_of(suspected: Document) -> tuple[str, str]:
 
 
 _OF_WORKERS: Final[Mapping[str, Callable[[Sequence[Any]], Any]]] = {
+    "authorities": _union,
     "listening": _union,
     "policies": _policies,
     "suspected": _suspected,

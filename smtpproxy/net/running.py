@@ -23,6 +23,7 @@ from smtpproxy.net.figures import Figures
 from smtpproxy.net.gateway import Gateway, Work
 from smtpproxy.net.live_sessions import live_sessions, written_time
 from smtpproxy.net.reloading import Reload
+from smtpproxy.net.signing_authorities import authority_documents
 
 MAX_MISTAKES = 100
 """Mistakes of the last reload that a status tells; all are in the log."""
@@ -119,6 +120,7 @@ class LocalRunning:
                 "uptime": round(now_s - self._begun_s, 3),
                 "generation": {"number": newest.number, "loaded": written_time(newest.begun_s)},
                 "last_reload": reload_document(self._reloading.last),
+                "authorities": authority_documents(newest.equipment.authorities),
                 "listening": self._listening(),
                 "policies": self._policies(),
                 "counters": counters_of(self._figures),

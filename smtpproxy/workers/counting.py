@@ -42,6 +42,7 @@ def told(figures: Figures) -> Numbers:
             "limits": {name: each.limit for name, each in caches.items()},
         },
         "blocked": figures.blocked_sources,
+        "ends": dict(figures.authority_ends),
     }
 
 
@@ -150,6 +151,15 @@ class FleetFigures:
     def blocked_sources(self) -> int:
         """How many sources are turned away, by every worker."""
         return max((figures.get("blocked", 0) for figures in self._workers()), default=0)
+
+    @property
+    def authority_ends(self) -> Mapping[str, float]:
+        """When each authority ends that signs; the earliest, while workers go over from one to the next."""
+        found: dict[str, float] = {}
+        for figures in self._workers():
+            for name, end in figures.get("ends", {}).items():
+                found[name] = min(end, found.get(name, end))
+        return found
 
     @property
     def turned_away(self) -> Mapping[str, int]:

@@ -44,6 +44,7 @@ class Figures:
         self.blocked_sources = 95
         self.turned_away = Counter({"no-policy": 93})
         self.accept_pauses = 96
+        self.authority_ends = {"proxy": 97.0}
 
 
 def samples(figures: Figures) -> dict[tuple[str, ...], float]:
@@ -69,6 +70,7 @@ def test_every_figure_has_its_metric() -> None:
         ("smtpproxy_leaves_total", "signed"): 73,
         ("smtpproxy_connections_refused_total", "no-policy"): 93,
         ("smtpproxy_accept_pauses_total",): 96,
+        ("smtpproxy_authority_end_timestamp_seconds", "proxy"): 97,
         ("smtpproxy_tls_handshakes_total", "client", "full"): 11,
         ("smtpproxy_tls_handshakes_total", "upstream", "resumed"): 12,
         ("smtpproxy_transactions_total", "accepted"): 21,

@@ -215,7 +215,7 @@ def test_a_leaf_that_ends_with_upstreams_certificate_is_kept_to_its_end(mint: Mi
 
 def test_no_more_leaves_are_kept_than_the_limit(mint: Mint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smtpproxy.authority.mint.MAX_LEAVES", 2)
-    small = Mint(mint._signers[Signer.PROXY_AUTHORITY], mint._signers[Signer.UNTRUSTED_AUTHORITY], mint._keys)
+    small = Mint(mint.authorities[Signer.PROXY_AUTHORITY], mint.authorities[Signer.UNTRUSTED_AUTHORITY], mint._keys)
     first = small.leaf(trusted(name="a.example"), NOW)
     small.leaf(trusted(name="b.example"), NOW)
     small.leaf(trusted(name="c.example"), NOW)

@@ -111,6 +111,14 @@ def _issuer(secured: Any) -> str:  # noqa: ANN401 - of the socket that smtplib h
     return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True)).issuer.rfc4514_string()
 
 
+def signing(gateway: Gateway) -> tuple[str, bool, float]:
+    """Which Proxy Authority the running gateway says signs, whether its cross-certificate is sent, and its end."""
+    status = gateway.ask("status")
+    (proxy,) = [each for each in status["authorities"] if each["authority"] == "proxy"]
+    end_s: float = status["counters"]["authority_end_timestamp_seconds"]["proxy"]
+    return proxy["name"], proxy["crossed_until"] is not None, end_s
+
+
 def workers_of(gateway: Gateway) -> int:
     return 2 if serving(gateway) == {1, 2} else 1
 
@@ -128,15 +136,22 @@ def test_every_step_suits_every_client(gateway: Gateway, lab: Lab) -> None:
         assert "reloaded: " in gateway.reload()
         assert content_with(gateway, contexts, workers) == set(CLIENTS)
         assert issuer(gateway) == "CN=SMTP Proxy Authority 2"
+        assert signing(gateway)[:2] == ("CN=SMTP Proxy Authority 2", True)
         begun.starttls(context=contexts["old"])  # it goes on by the configuration that it began with
         assert old_issuer in _issuer(begun.sock)
         begun.ehlo()
         assert send_stuffed(begun, b"begun before\r\n")[0] == 250
+    end_s = x509.load_pem_x509_certificate((gateway.home / "certs" / "proxy-authority-2.pem").read_bytes())
+    wait_until(
+        lambda: signing(gateway)[2] == end_s.not_valid_after_utc.timestamp(), "the end of the new one is counted"
+    )
     assert "cross_certificate" in gateway.configuration.read_text()
     assert "certs/proxy-authority.key" in told(gateway, "ca", "retire")
     assert content_with(gateway, contexts, workers) == set(CLIENTS)
     assert "reloaded: " in gateway.reload()
     assert content_with(gateway, contexts, workers) == {"new", "both"}
+    assert signing(gateway)[:2] == ("CN=SMTP Proxy Authority 2", False)
+    assert "proxy: CN=SMTP Proxy Authority 2, until " in told(gateway, "status")
 
 
 def test_no_tls_session_of_the_old_one_is_resumed(gateway: Gateway) -> None:

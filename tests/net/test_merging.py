@@ -68,6 +68,7 @@ def test_sessions_may_be_merged_in_any_grouping(one: Any, two: Any, three: Any) 
 def worker(pid: int, **fields: object) -> dict[str, Any]:
     usual = {
         "pid": pid,
+        "authorities": [{"authority": "proxy", "sha256": "aa"}],
         "listening": [{"address": "[::]:25", "kind": "smtp"}],
         "policies": [{"name": "Out", "enabled": True, "sessions": pid}],
         "suspected": [],
@@ -78,6 +79,7 @@ def worker(pid: int, **fields: object) -> dict[str, Any]:
 
 def test_the_gateway_is_what_its_workers_are_together() -> None:
     assert merge_workers([worker(2), worker(1), silent_worker(3, "no answer for 10 s")]) == {
+        "authorities": [{"authority": "proxy", "sha256": "aa"}],
         "listening": [{"address": "[::]:25", "kind": "smtp"}],
         "policies": [{"name": "Out", "enabled": True, "sessions": 3}],
         "suspected": [],
@@ -90,7 +92,7 @@ def test_the_gateway_is_what_its_workers_are_together() -> None:
 
 
 def test_a_gateway_without_workers_listens_nowhere() -> None:
-    assert merge_workers([]) == {"listening": [], "policies": [], "suspected": [], "workers": []}
+    assert merge_workers([]) == {"authorities": [], "listening": [], "policies": [], "suspected": [], "workers": []}
 
 
 def test_of_each_client_and_destination_the_latest_suspicion_is_told() -> None:
