@@ -301,8 +301,8 @@ class _Run(Child):
             self._waiting.append((heard, self._reactor.callLater(within_s, self._late)))
 
     def watch(self, silence_s: float) -> None:
-        """Have it answer from time to time, or end."""
-        if not self._waiting:
+        """Have it answer from time to time, or end; its start may take longer, and has a deadline of its own."""
+        if self.has_answered and not self._waiting:
             self.say(pack([PULSE]), lambda _: None, silence_s)
         self._beat = self._reactor.callLater(BEAT_S, self.watch, silence_s)
 

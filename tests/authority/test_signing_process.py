@@ -219,7 +219,7 @@ class SigningProcessTests(TestCase):
         assert self.results == Counter(signed=4)
 
     async def test_one_that_hangs_is_killed_and_replaced(self) -> None:
-        process, client = await self.ready(silence_s=0.5), self.client()
+        process, client = await self.ready(silence_s=2.0), self.client()
         proxy = self.house.authorities()[0]
         first = process.pid
         assert first is not None
