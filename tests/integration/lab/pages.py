@@ -18,6 +18,8 @@ _BLOCK: Final = re.compile(r"^```(?P<kind>.*)\n(?P<text>(?:.*\n)*?)```$", re.MUL
 _SECTION: Final = re.compile(r"^## (.+)$", re.MULTILINE)
 _OTHER_EACH_TIME: Final = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?([+-]\d\d:?\d\d)?", "TIME"),
+    (r"\buntil \d{4}-\d\d-\d\d\b", "until DATE"),
+    (r"\bSHA-256 [0-9a-f]{16}\.\.\.", "SHA-256 BEGINNING"),
     (r"\bprocess \d+", "process N"),
     (r"\b([0-9A-F]{2}:){31}[0-9A-F]{2}\b", "FINGERPRINT"),
     (r"\b[0-9a-f]{12}\b", "SESSION"),
