@@ -11,16 +11,14 @@ import struct
 from ipaddress import ip_address
 from typing import Final
 
-_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+from smtpproxy.transport.netlink import ask
+
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")  # family, two prefix lengths, TOS, table, protocol, scope, type, flags
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _NEW_ROUTE: Final = 24
 _GET_ROUTE: Final = 26
-_REQUEST: Final = 1
 _DESTINATION: Final = 1
 _LOCAL: Final = 2
-_ANSWER_OCTETS: Final = 8192
-_PATIENCE_S: Final = 1.0  # the kernel answers before it returns from the request
 
 
 def is_local(host: str) -> bool:
@@ -39,12 +37,8 @@ def is_local(host: str) -> bool:
 def _route_type(family: int, packed: bytes) -> int | None:
     route = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
     body = route + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _DESTINATION) + packed
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.settimeout(_PATIENCE_S)
-        kernel.send(_HEADER.pack(_HEADER.size + len(body), _GET_ROUTE, _REQUEST, 1, 0) + body)
-        answer = kernel.recv(_ANSWER_OCTETS)
-    _length, kind, *_rest = _HEADER.unpack_from(answer)
+    kind, answer = ask(socket.NETLINK_ROUTE, _GET_ROUTE, body)
     if kind != _NEW_ROUTE:
         return None
-    found: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
+    found: int = _ROUTE.unpack_from(answer)[7]
     return found

@@ -13,22 +13,19 @@ from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from smtpproxy.transport.netlink import ERROR, ask
+
 if TYPE_CHECKING:
     from smtpproxy.endpoint import Endpoint
 
 _PROTOCOL: Final = 4  # NETLINK_SOCK_DIAG
-_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
 _ENDS: Final = struct.Struct("!HH16s16s")  # ports and addresses, the own end first
 _ANY_SOCKET: Final = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # interface, cookie
 _STATE: Final = struct.Struct("=BB")  # family, state
 _BY_FAMILY: Final = 20
-_ERROR: Final = 2
-_IS_REQUEST: Final = 1
 _LISTENS: Final = 10
 _ALL_STATES: Final = 0xFFFFFFFF
-_ANSWER_OCTETS: Final = 8192
-_PATIENCE_S: Final = 1.0  # the kernel answers before it returns from the request
 
 
 def may_have_end(local: Endpoint, remote: Endpoint) -> bool:
@@ -68,15 +65,11 @@ def _padded(host: str) -> bytes:
 
 def _ask(family: int, ends: bytes) -> int | None:
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ALL_STATES) + ends + _ANY_SOCKET
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _PROTOCOL) as kernel:
-        kernel.settimeout(_PATIENCE_S)
-        kernel.send(_HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, _IS_REQUEST, 1, 0) + body)
-        answer = kernel.recv(_ANSWER_OCTETS)
-    _length, kind, *_rest = _HEADER.unpack_from(answer)
-    if kind == _ERROR:
-        number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+    kind, answer = ask(_PROTOCOL, _BY_FAMILY, body)
+    if kind == ERROR:
+        number = -struct.unpack_from("=i", answer)[0]
         if number == errno.ENOENT:
             return None
         raise OSError(number, "sock_diag")
-    state: int = _STATE.unpack_from(answer, _HEADER.size)[1]
+    state: int = _STATE.unpack_from(answer)[1]
     return state
